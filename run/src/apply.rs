@@ -1,0 +1,219 @@
+//! What each event does to the state: one `match` for the live path and for replay.
+
+use gatewright_policy::context::PolicyContext;
+use gatewright_schemas::{
+    ErrorInfo, EventBody, OnFailure, RunStatus, ToolCallId,
+    event::{RunCreated, ToolFailed, ToolInvoked, WaitingFor},
+};
+
+use crate::{
+    Plan,
+    state::{Impossible, OpenCall, Progress, RunState, Waiting},
+};
+
+impl RunState {
+    /// Applies what happened.
+    pub(crate) fn apply(&mut self, body: &EventBody) -> Result<(), Impossible> {
+        let impossible = |state| Impossible { event: body.event_type(), state };
+        let Some(progress) = &mut self.progress else {
+            return match body {
+                EventBody::RunCreated(created) => {
+                    self.progress = Some(Progress::new(Plan::of(
+                        &self.workspace_id,
+                        &self.run_id,
+                        &created.submission.input.runtime,
+                    ), created));
+                    Ok(())
+                }
+                _ => Err(impossible("does not exist")),
+            };
+        };
+        if progress.status.is_terminal() {
+            return Err(impossible("has ended"));
+        }
+        progress.apply(body).map_err(impossible)
+    }
+}
+
+impl Progress {
+    fn new(plan: Plan, created: &RunCreated) -> Self {
+        Self {
+            created: created.clone(),
+            context: PolicyContext::parse(&created.submission.input.runtime.policy),
+            plan,
+            status: RunStatus::Queued,
+            attempt: 0,
+            lease: None,
+            crashes: 0,
+            step: 0,
+            step_open: false,
+            call: 0,
+            open_call: None,
+            fatal: None,
+            waiting: None,
+            approvals: 0,
+            succeeded_calls: 0,
+            failed_calls: 0,
+        }
+    }
+
+    /// Applies what happened to a run that has not ended; otherwise says what the run is instead.
+    fn apply(&mut self, body: &EventBody) -> Result<(), &'static str> {
+        match body {
+            EventBody::RunStarted(started) => {
+                ensure(self.attempt == 0, "was started before")?;
+                self.status = RunStatus::Running;
+                self.attempt = started.attempt;
+                self.lease = Some(started.lease);
+            }
+            EventBody::RunResumed(resumed) => {
+                ensure(self.attempt > 0, "was never started")?;
+                ensure(resumed.attempt > self.attempt, "is in that attempt already")?;
+                ensure(!self.status.is_parked(), "is parked")?;
+                self.status = RunStatus::Running;
+                self.attempt = resumed.attempt;
+                self.lease = Some(resumed.lease);
+                if resumed.takeover {
+                    self.crashes += 1;
+                }
+            }
+            EventBody::RunSuspended(suspended) => {
+                ensure(self.status == RunStatus::Running, "is not running")?;
+                self.lease = None;
+                self.status = match &suspended.waiting_for {
+                    WaitingFor::Approval { .. } => RunStatus::WaitingApproval,
+                    WaitingFor::Actor => RunStatus::WaitingActor,
+                };
+            }
+            EventBody::RunCompleted(_) => {
+                ensure(self.status == RunStatus::Running, "is not running")?;
+                ensure(self.step >= self.plan.steps.len(), "has steps left")?;
+                self.status = RunStatus::Succeeded;
+            }
+            EventBody::RunFailed(_) => {
+                ensure(self.open_call.is_none(), "has a call without an outcome")?;
+                self.status = RunStatus::Failed;
+            }
+            EventBody::RunCancelled(_) => {
+                ensure(self.open_call.is_none(), "has a call without an outcome")?;
+                self.status = RunStatus::Cancelled;
+            }
+            EventBody::StepCreated(_) => {
+                ensure(self.status == RunStatus::Running, "is not running")?;
+                ensure(!self.step_open, "has an open step")?;
+                ensure(self.step < self.plan.steps.len(), "has no steps left")?;
+                self.step_open = true;
+                self.call = 0;
+            }
+            EventBody::StepCompleted(_) => {
+                ensure(self.step_open, "has no open step")?;
+                ensure(self.open_call.is_none(), "has a call without an outcome")?;
+                self.step_open = false;
+                self.step += 1;
+            }
+            EventBody::ToolInvoked(invoked) => self.apply_invoked(invoked)?,
+            EventBody::ToolSucceeded(succeeded) => {
+                self.close_call(&succeeded.tool_call_id)?;
+                self.succeeded_calls += 1;
+            }
+            EventBody::ToolFailed(failed) => self.apply_failed(failed)?,
+            EventBody::ApprovalRequested(request) => {
+                ensure(self.status == RunStatus::Running, "is not running")?;
+                self.approvals += 1;
+                self.waiting = Some(Waiting { request: request.clone(), approved: None });
+            }
+            EventBody::ApprovalDecided(decided) => {
+                self.settle(&decided.approval_id, decided.approved)?;
+            }
+            EventBody::ApprovalExpired(expired) => self.settle(&expired.approval_id, false)?,
+            EventBody::PolicyDenied(_)
+            | EventBody::PolicyRequiresApproval(_)
+            | EventBody::QuotaExceeded(_)
+            | EventBody::EgressRequested(_)
+            | EventBody::EgressAllowed(_)
+            | EventBody::EgressBlocked(_) => {
+                ensure(self.status == RunStatus::Running, "is not running")?;
+            }
+            EventBody::RunCreated(_) => return Err("exists already"),
+            EventBody::RunRejected(_)
+            | EventBody::PolicyActivated(_)
+            | EventBody::CapabilityGranted(_)
+            | EventBody::CapabilityRevoked(_)
+            | EventBody::PrincipalRegistered(_)
+            | EventBody::PrincipalQuarantined(_)
+            | EventBody::PrincipalReleased(_) => return Err("was accepted"),
+        }
+        Ok(())
+    }
+
+    fn apply_invoked(&mut self, invoked: &ToolInvoked) -> Result<(), &'static str> {
+        ensure(self.status == RunStatus::Running, "is not running")?;
+        ensure(self.is_current(&invoked.tool_call_id), "has another call to make")?;
+        if let Some(open) = &mut self.open_call {
+            ensure(open.idempotent, "must not repeat this call")?;
+            ensure(open.input_digest == invoked.input_digest, "has this call open with another input")?;
+            open.intents += 1;
+        } else {
+            self.open_call = Some(OpenCall {
+                tool_call_id: invoked.tool_call_id.clone(),
+                tool_name: invoked.tool_name.clone(),
+                input_digest: invoked.input_digest.clone(),
+                idempotent: invoked.idempotent,
+                intents: 1,
+            });
+        }
+        self.waiting = None;
+        Ok(())
+    }
+
+    fn apply_failed(&mut self, failed: &ToolFailed) -> Result<(), &'static str> {
+        let goes_on = self
+            .current_call()
+            .is_some_and(|call| call.on_failure == OnFailure::Continue);
+        self.close_call(&failed.tool_call_id)?;
+        self.failed_calls += 1;
+        if !goes_on {
+            self.fatal = Some(failed.error.clone());
+        }
+        Ok(())
+    }
+
+    /// Ends the call whose turn it is, with or without an intent recorded.
+    fn close_call(&mut self, id: &ToolCallId) -> Result<(), &'static str> {
+        ensure(self.is_current(id), "has another call to make")?;
+        self.open_call = None;
+        self.call += 1;
+        self.crashes = 0;
+        Ok(())
+    }
+
+    fn settle(&mut self, id: &gatewright_schemas::ApprovalId, approved: bool) -> Result<(), &'static str> {
+        ensure(self.status == RunStatus::WaitingApproval, "does not wait for an approval")?;
+        match &mut self.waiting {
+            Some(waiting) if waiting.request.approval_id == *id && waiting.approved.is_none() => {
+                waiting.approved = Some(approved);
+                self.status = RunStatus::Queued;
+                Ok(())
+            }
+            _ => Err("does not wait for this approval"),
+        }
+    }
+
+    fn is_current(&self, id: &ToolCallId) -> bool {
+        self.step_open && self.current_call().is_some_and(|call| call.tool_call_id == *id)
+    }
+
+    /// The call whose turn it is, once its step is open.
+    pub fn current_call(&self) -> Option<&crate::PlannedCall> {
+        self.plan.steps.get(self.step)?.calls.get(self.call)
+    }
+
+    /// Whether the run has to fail now, and why.
+    pub fn must_fail(&self) -> Option<&ErrorInfo> {
+        self.fatal.as_ref()
+    }
+}
+
+fn ensure(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(otherwise) }
+}

@@ -1,0 +1,140 @@
+//! Where a run stands: the fold of its events.
+
+use gatewright_policy::context::{InvalidContext, PolicyContext};
+use gatewright_schemas::{
+    ApprovalId, Digest, ErrorInfo, Event, EventType, RunId, RunStatus, StepId, ToolCallId,
+    WorkspaceId,
+    chain::{self, BrokenChain, ChainHead},
+    event::{ApprovalRequested, RunCreated, UnreadableEvent},
+};
+
+use crate::Plan;
+
+/// Where a run stands.
+#[derive(Debug, Clone)]
+pub struct RunState {
+    /// The run's workspace.
+    pub workspace_id: WorkspaceId,
+    /// The run.
+    pub run_id: RunId,
+    /// The end of its hash chain.
+    pub chain: ChainHead,
+    /// What it was created from; absent before `run.created`.
+    pub progress: Option<Progress>,
+}
+
+/// Where a run stands that was created.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// Its first event.
+    pub created: RunCreated,
+    /// `runtime.policy`, read defensively; what cannot be read makes the gate deny every call.
+    pub context: Result<PolicyContext, InvalidContext>,
+    /// What it is to do.
+    pub plan: Plan,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// The attempt it is in; 0 before the first.
+    pub attempt: u32,
+    /// The lease under which that attempt runs: the sequence of the queue message that woke the run.
+    pub lease: Option<u64>,
+    /// Takeovers since a call last ended: how often workers died on what it is at.
+    pub crashes: u32,
+    /// The step whose turn it is, by index; the plan's length when all are done.
+    pub step: usize,
+    /// Whether that step was opened.
+    pub step_open: bool,
+    /// The call of that step whose turn it is, by index.
+    pub call: usize,
+    /// That call, once its intent is recorded and while its outcome is not.
+    pub open_call: Option<OpenCall>,
+    /// Why the step and the run have to fail, once a call failed that allows no going on.
+    pub fatal: Option<ErrorInfo>,
+    /// What it waits for, or has waited for.
+    pub waiting: Option<Waiting>,
+    /// How many approvals it asked for.
+    pub approvals: usize,
+    /// Calls that succeeded.
+    pub succeeded_calls: u32,
+    /// Calls that failed.
+    pub failed_calls: u32,
+}
+
+/// A call whose intent is recorded and whose outcome is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCall {
+    /// The call.
+    pub tool_call_id: ToolCallId,
+    /// The tool's name.
+    pub tool_name: String,
+    /// Digest of its input.
+    pub input_digest: Digest,
+    /// Whether it may be executed again under the same idempotency key.
+    pub idempotent: bool,
+    /// How often its intent was recorded.
+    pub intents: u32,
+}
+
+/// An approval that a run asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// The request.
+    pub request: ApprovalRequested,
+    /// The answer, once there is one.
+    pub approved: Option<bool>,
+}
+
+/// An event that cannot follow on the state: the history, or this program, is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{event}` cannot happen to a run that {state}")]
+pub struct Impossible {
+    /// The event.
+    pub event: EventType,
+    /// What the run is instead.
+    pub state: &'static str,
+}
+
+/// Why a history cannot be folded.
+#[derive(Debug, thiserror::Error)]
+pub enum Unevolved {
+    /// The hash chain is broken.
+    #[error(transparent)]
+    Chain(#[from] BrokenChain),
+    /// An event cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableEvent),
+    /// An event cannot follow.
+    #[error(transparent)]
+    Impossible(#[from] Impossible),
+}
+
+impl RunState {
+    /// A run of which nothing is known yet.
+    pub fn new(workspace_id: WorkspaceId, run_id: RunId) -> Self {
+        Self { workspace_id, run_id, chain: ChainHead::default(), progress: None }
+    }
+
+    /// Folds one event in, live and in replay: checks that it continues the chain, reads it, applies it.
+    pub fn evolve(&mut self, event: &Event) -> Result<(), Unevolved> {
+        chain::verify(&mut self.chain, event)?;
+        self.apply(&event.body()?)?;
+        Ok(())
+    }
+
+    /// Where the run stands; absent before it was created.
+    pub fn status(&self) -> Option<RunStatus> {
+        self.progress.as_ref().map(|p| p.status)
+    }
+}
+
+impl Progress {
+    /// The id of the step whose turn it is.
+    pub fn step_id(&self) -> Option<&StepId> {
+        self.plan.steps.get(self.step).map(|step| &step.step_id)
+    }
+
+    /// The id of the approval that the run would ask for next at call `call`.
+    pub fn next_approval_id(&self, call: &ToolCallId) -> ApprovalId {
+        ApprovalId::of(call, self.approvals + 1)
+    }
+}

@@ -1,0 +1,88 @@
+//! Who may do what: capability tokens and principals, as KV keeps them and events record them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ActorType, CapabilityTokenId, PrincipalId, Timestamp, WorkspaceId};
+
+/// What a capability token covers. An axis that is absent or empty allows nothing; `*` allows all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scopes {
+    /// Tool names.
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// Rooms.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// Action types such as `internal.read`.
+    #[serde(default)]
+    pub action_types: Vec<String>,
+    /// Domain patterns: a name, `*.example.com` (the apex and every subdomain), or `*`.
+    #[serde(default)]
+    pub egress_domains: Vec<String>,
+    /// Data, by kind of access.
+    #[serde(default)]
+    pub data_access: DataAccess,
+}
+
+/// The data that a capability token covers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataAccess {
+    /// What may be read.
+    #[serde(default)]
+    pub read: Vec<String>,
+    /// What may be written.
+    #[serde(default)]
+    pub write: Vec<String>,
+}
+
+/// A capability token: scoped authority of one principal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CapabilityToken {
+    /// Its id.
+    pub token_id: CapabilityTokenId,
+    /// The workspace in which it holds.
+    pub workspace_id: WorkspaceId,
+    /// Its holder.
+    pub issued_to_principal_id: PrincipalId,
+    /// Who granted it.
+    pub granted_by_principal_id: PrincipalId,
+    /// The token it was delegated from.
+    pub parent_token_id: Option<CapabilityTokenId>,
+    /// What it covers.
+    pub scopes: Scopes,
+    /// From when on it no longer holds.
+    pub valid_until: Option<Timestamp>,
+    /// When it was granted.
+    pub granted_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// On whose authority calls are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Principal {
+    /// Its id.
+    pub principal_id: PrincipalId,
+    /// The workspace in which it is known.
+    pub workspace_id: WorkspaceId,
+    /// What kind of thing it is.
+    pub principal_type: ActorType,
+    /// The agent's, user's or service's own id: what an acting agent must state.
+    pub actor_id: String,
+    /// Since when it may do nothing, and why.
+    pub quarantine: Option<Quarantine>,
+}
+
+/// Why a principal may do nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Quarantine {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, for a person.
+    pub reason: String,
+    /// Who put it there.
+    pub by: String,
+}

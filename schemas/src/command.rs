@@ -1,0 +1,138 @@
+//! Commands: what operators and timers ask of the dispatcher on `fleet.command.<workspace>.<run>`,
+//! and the answers to commands and submissions.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ActorType, CapabilityTokenId, PrincipalId, ReasonCode, RunId, RunStatus, Scopes, Timestamp,
+    Violation,
+};
+
+/// The header by which a submitter or operator asks for an answer: the subject to send it to.
+///
+/// JetStream takes the ordinary reply subject for its own acknowledgement.
+pub const REPLY_TO: &str = "Gatewright-Reply-To";
+
+/// A command and who gave it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommandMessage {
+    /// Who asks; recorded with what comes of it.
+    #[schemars(length(max = 200))]
+    pub issued_by: String,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// What can be asked of the dispatcher.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// End the run now.
+    Cancel {
+        /// Why, for a person.
+        reason: Option<String>,
+    },
+    /// Begin a failed or cancelled run anew, under a new id.
+    Retry {
+        /// The new run's id; derived when absent.
+        new_run_id: Option<RunId>,
+    },
+    /// Wake the run: its `not_before` has come, or its park is over.
+    Wake,
+    /// Fail the run if it has not ended: its `deadline` has come.
+    Deadline,
+    /// Decide an approval that the run waits for.
+    DecideApproval {
+        /// Which.
+        approval_id: crate::ApprovalId,
+        /// Yes or no.
+        approve: bool,
+        /// Why, for a person.
+        reason: Option<String>,
+    },
+    /// Let an approval lapse whose time has come.
+    ExpireApproval {
+        /// Which.
+        approval_id: crate::ApprovalId,
+    },
+    /// Make a policy document the active one. To run `_authority` of workspace `_fleet`.
+    ApplyPolicy {
+        /// The document, TOML.
+        document: String,
+    },
+    /// Grant a capability token. To run `_authority`.
+    GrantCapability {
+        /// Its id; derived when absent.
+        token_id: Option<CapabilityTokenId>,
+        /// Its holder.
+        to: PrincipalId,
+        /// Who grants it. With a parent, that must be the parent's holder.
+        by: PrincipalId,
+        /// The token it is delegated from.
+        parent: Option<CapabilityTokenId>,
+        /// What it covers.
+        scopes: Scopes,
+        /// From when on it no longer holds.
+        valid_until: Option<Timestamp>,
+    },
+    /// Revoke a capability token and with it all its descendants. To run `_authority`.
+    RevokeCapability {
+        /// Which.
+        token_id: CapabilityTokenId,
+        /// Why, for a person.
+        reason: Option<String>,
+    },
+    /// Make a principal known. To run `_authority`.
+    RegisterPrincipal {
+        /// Its id.
+        principal_id: PrincipalId,
+        /// What kind of thing it is.
+        principal_type: ActorType,
+        /// The agent's, user's or service's own id.
+        #[schemars(length(min = 1, max = 200))]
+        actor_id: String,
+    },
+    /// Forbid a principal everything. To run `_authority`.
+    QuarantinePrincipal {
+        /// Which.
+        principal_id: PrincipalId,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// Lift a quarantine. To run `_authority`.
+    ReleasePrincipal {
+        /// Which.
+        principal_id: PrincipalId,
+        /// Why, for a person.
+        reason: Option<String>,
+    },
+}
+
+/// The dispatcher's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Reply {
+    /// Done, or done before.
+    Accepted {
+        /// The run that it concerns.
+        run_id: RunId,
+        /// Where the run stands; absent for commands to `_authority`.
+        status: Option<RunStatus>,
+        /// What came into being: a token's id, a policy's revision.
+        created: Option<String>,
+    },
+    /// Refused; nothing changed.
+    Refused {
+        /// The run that it concerns, where one could be told.
+        run_id: Option<RunId>,
+        /// Why.
+        reason_code: Option<ReasonCode>,
+        /// Why, for a person.
+        reason: String,
+        /// What is wrong, place by place.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        violations: Vec<Violation>,
+    },
+}
