@@ -1,0 +1,108 @@
+//! Limits that are counted across the fleet: the gate says which one a call consumes, the shell reserves it.
+//!
+//! 1. The shell asks [`crate::quota_needed`]. It answers only for a call that would otherwise run.
+//! 2. With a quota in hand, the shell reserves one unit of it in the fleet's counter.
+//! 3. The shell asks [`crate::authorize_tool_call`] with the counter's answer.
+//!
+//! A call to which a limit applies is denied unless the answer is [`QuotaAnswer::Granted`] for that very limit:
+//! a shell that forgets to reserve does not get a permit.
+
+use gatewright_schemas::Timestamp;
+use serde::Serialize;
+
+/// A limit and the counter that it is counted on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Quota {
+    /// The counter's name, unique in the fleet: `tool.<tool>` or `egress.<workspace>.<principal>`.
+    ///
+    /// A principal's place holds `-` for calls without one: they share a counter, so that leaving the principal out gains nothing.
+    pub name: String,
+    /// How many units it has in each window.
+    pub limit: u64,
+    /// When it starts anew.
+    pub window: QuotaWindow,
+}
+
+/// When a limit starts anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaWindow {
+    /// At the start of each hour, UTC.
+    Hour,
+    /// At midnight, UTC.
+    Day,
+}
+
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+impl QuotaWindow {
+    fn micros(self) -> i64 {
+        match self {
+            Self::Hour => HOUR_MICROS,
+            Self::Day => 24 * HOUR_MICROS,
+        }
+    }
+
+    /// The start of the window that `now` lies in.
+    pub fn starts_at(self, now: Timestamp) -> Timestamp {
+        let micros = now.as_micros();
+        Timestamp::from_micros(micros - micros.rem_euclid(self.micros()))
+    }
+
+    /// When the window that `now` lies in is over.
+    pub fn resets_at(self, now: Timestamp) -> Timestamp {
+        Timestamp::from_micros(
+            self.starts_at(now)
+                .as_micros()
+                .saturating_add(self.micros()),
+        )
+    }
+}
+
+/// What the fleet's counter answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuotaAnswer {
+    /// It was not asked, since [`crate::quota_needed`] named no limit.
+    NotNeeded,
+    /// One unit of this quota is reserved for the call.
+    Granted(Quota),
+    /// Nothing is left.
+    Exceeded {
+        /// The counter's name.
+        name: String,
+        /// How many units it has.
+        limit: u64,
+        /// When it starts anew.
+        resets_at: Timestamp,
+    },
+    /// The counter could not be asked; the call is denied.
+    Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_hours_and_days_of_utc() {
+        let now: Timestamp = "2026-03-04T05:06:07Z".parse().unwrap();
+        let text = |time: Timestamp| time.to_string();
+        assert_eq!(
+            text(QuotaWindow::Hour.starts_at(now)),
+            "2026-03-04T05:00:00.000000Z"
+        );
+        assert_eq!(
+            text(QuotaWindow::Hour.resets_at(now)),
+            "2026-03-04T06:00:00.000000Z"
+        );
+        assert_eq!(
+            text(QuotaWindow::Day.starts_at(now)),
+            "2026-03-04T00:00:00.000000Z"
+        );
+        assert_eq!(
+            text(QuotaWindow::Day.resets_at(now)),
+            "2026-03-05T00:00:00.000000Z"
+        );
+        assert!(QuotaWindow::Day.resets_at(Timestamp::from_micros(i64::MAX)) >= now);
+    }
+}

@@ -1,0 +1,175 @@
+//! What the gate knows of the world: the active policy, the capability tokens, the principals, and how fresh that is.
+//!
+//! The shell keeps one behind a lock and feeds it from its watched copies; a decision makes no network call for it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use gatewright_schemas::{
+    CapabilityToken, CapabilityTokenId, Principal, PrincipalId, Timestamp, WorkspaceId,
+};
+
+use crate::{
+    compiled::CompiledPolicy,
+    host::{DomainPattern, DomainSet},
+    name_set::NameSet,
+};
+
+/// A token may descend from a root token through at most this many delegations.
+pub const MAX_DELEGATIONS: usize = 3;
+
+/// The gate's copy of what the fleet's buckets hold.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    policy: Option<Arc<CompiledPolicy>>,
+    tokens: HashMap<WorkspaceId, HashMap<CapabilityTokenId, HeldToken>>,
+    principals: HashMap<WorkspaceId, HashMap<PrincipalId, Principal>>,
+    synced_at: Option<Timestamp>,
+}
+
+impl Snapshot {
+    /// A copy that knows nothing: it denies everything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes `policy` the active one; `None` takes the active one away, after which everything is denied.
+    pub fn set_policy(&mut self, policy: Option<Arc<CompiledPolicy>>) {
+        self.policy = policy;
+    }
+
+    /// The active policy.
+    pub fn policy(&self) -> Option<&Arc<CompiledPolicy>> {
+        self.policy.as_ref()
+    }
+
+    /// Says when this copy was last known to be equal to the buckets.
+    pub fn set_synced_at(&mut self, synced_at: Timestamp) {
+        self.synced_at = Some(synced_at);
+    }
+
+    /// When this copy was last known to be equal to the buckets.
+    pub fn synced_at(&self) -> Option<Timestamp> {
+        self.synced_at
+    }
+
+    /// Adds a token, or replaces the one of the same workspace and id.
+    pub fn upsert_token(&mut self, token: CapabilityToken) {
+        self.tokens
+            .entry(token.workspace_id.clone())
+            .or_default()
+            .insert(token.token_id.clone(), HeldToken::new(token));
+    }
+
+    /// Forgets a token; calls that name it, or a descendant of it, are then denied.
+    pub fn remove_token(&mut self, workspace: &WorkspaceId, token: &CapabilityTokenId) {
+        if let Some(tokens) = self.tokens.get_mut(workspace) {
+            tokens.remove(token);
+        }
+    }
+
+    /// A token.
+    pub fn token(
+        &self,
+        workspace: &WorkspaceId,
+        token: &CapabilityTokenId,
+    ) -> Option<&CapabilityToken> {
+        self.held(workspace, token).map(|held| &held.token)
+    }
+
+    /// Adds a principal, or replaces the one of the same workspace and id.
+    pub fn upsert_principal(&mut self, principal: Principal) {
+        self.principals
+            .entry(principal.workspace_id.clone())
+            .or_default()
+            .insert(principal.principal_id.clone(), principal);
+    }
+
+    /// Forgets a principal. Not the way to lock one out: what a quarantine forbids, forgetting allows to all but agents.
+    pub fn remove_principal(&mut self, workspace: &WorkspaceId, principal: &PrincipalId) {
+        if let Some(principals) = self.principals.get_mut(workspace) {
+            principals.remove(principal);
+        }
+    }
+
+    /// A principal.
+    pub fn principal(
+        &self,
+        workspace: &WorkspaceId,
+        principal: &PrincipalId,
+    ) -> Option<&Principal> {
+        self.principals.get(workspace)?.get(principal)
+    }
+
+    fn held(&self, workspace: &WorkspaceId, token: &CapabilityTokenId) -> Option<&HeldToken> {
+        self.tokens.get(workspace)?.get(token)
+    }
+
+    /// The token and all that it descends from, itself first.
+    pub(crate) fn chain(
+        &self,
+        workspace: &WorkspaceId,
+        token: &CapabilityTokenId,
+    ) -> Result<Vec<&HeldToken>, BrokenLine> {
+        let mut chain = Vec::with_capacity(MAX_DELEGATIONS + 1);
+        let mut next = Some(token);
+        while let Some(id) = next {
+            // Also what ends a line that bites its own tail.
+            if chain.len() > MAX_DELEGATIONS {
+                return Err(BrokenLine::TooLong);
+            }
+            let held = self
+                .held(workspace, id)
+                .ok_or_else(|| BrokenLine::Missing(id.clone()))?;
+            chain.push(held);
+            next = held.token.parent_token_id.as_ref();
+        }
+        Ok(chain)
+    }
+}
+
+/// Why a token's line of descent cannot be followed to its root.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BrokenLine {
+    /// A token is not known.
+    #[error("there is no capability token `{0}`")]
+    Missing(CapabilityTokenId),
+    /// More delegations than may be, or a circle.
+    #[error("the token descends through more than {MAX_DELEGATIONS} delegations")]
+    TooLong,
+}
+
+/// A token with its scopes made ready for lookups.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldToken {
+    pub(crate) token: CapabilityToken,
+    pub(crate) tools: NameSet,
+    pub(crate) rooms: NameSet,
+    pub(crate) action_types: NameSet,
+    pub(crate) egress_domains: DomainSet,
+    pub(crate) data_read: NameSet,
+    pub(crate) data_write: NameSet,
+}
+
+impl HeldToken {
+    fn new(token: CapabilityToken) -> Self {
+        let scopes = &token.scopes;
+        Self {
+            tools: scopes.tools.iter().collect(),
+            rooms: scopes.rooms.iter().collect(),
+            action_types: scopes.action_types.iter().collect(),
+            // A pattern that cannot be read allows no host.
+            egress_domains: readable(&scopes.egress_domains).iter().collect(),
+            data_read: scopes.data_access.read.iter().collect(),
+            data_write: scopes.data_access.write.iter().collect(),
+            token,
+        }
+    }
+}
+
+/// The domain patterns that can be read.
+pub(crate) fn readable(patterns: &[String]) -> Vec<DomainPattern> {
+    patterns
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect()
+}
