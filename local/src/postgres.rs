@@ -25,6 +25,8 @@ const SERVER: &str = "Postgres";
 /// Long enough for crash recovery of a busy server.
 const START_PATIENCE: Duration = Duration::from_mins(2);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the processes of a dead postmaster may take to end as well.
+const REMAINS_PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 const PORT_ATTEMPTS: u32 = 10;
 
@@ -265,6 +267,23 @@ impl Launch {
 
     async fn on_port(&self, port: u16) -> Result<Process, StartError> {
         check_foreign_server(&self.data_dir, &self.pgdata)?;
+        let started = Instant::now();
+        loop {
+            match self.try_on_port(port).await {
+                // The postmaster is dead, killed by us or by somebody else, and the last of its
+                // processes is still ending.
+                Err(StartError::Ended { tail, .. })
+                    if tail.contains("pre-existing shared memory block")
+                        && started.elapsed() < REMAINS_PATIENCE =>
+                {
+                    tokio::time::sleep(POLL * 10).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_on_port(&self, port: u16) -> Result<Process, StartError> {
         let log_path = self.log_path();
         let (log, output) = Log::open(&log_path).map_err(StartError::file("open", &log_path))?;
         let process = self
