@@ -1,0 +1,4 @@
+//! Being built.
+
+pub mod egress;
+pub mod tool;
