@@ -1,0 +1,131 @@
+//! Approvals, read.
+
+use gatewright_schemas::{ApprovalId, RunId, Timestamp, WorkspaceId};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Store, StoreError, Time, time::parameter};
+
+/// An approval that a call asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(
+    missing_docs,
+    reason = "the columns are described where they are made, in `migrations/`"
+)]
+pub struct Approval {
+    pub workspace_id: String,
+    pub run_id: String,
+    pub approval_id: String,
+    pub tool_call_id: String,
+    pub tool_name: String,
+    pub status: String,
+    pub reason_code: String,
+    pub principal_id: Option<String>,
+    pub requested_at: Time,
+    pub expires_at: Time,
+    pub decided_at: Option<Time>,
+    pub decided_by: Option<String>,
+    pub reason: Option<String>,
+    pub used_at: Option<Time>,
+    /// In hexadecimal.
+    pub definition_digest: String,
+    /// In hexadecimal.
+    pub input_digest: String,
+    pub input: Value,
+}
+
+macro_rules! select_approvals {
+    ($tail:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Approval,
+            r#"select workspace_id, run_id, approval_id, tool_call_id, tool_name, status, reason_code, principal_id,
+                requested_at, expires_at, decided_at as "decided_at: Time", decided_by, reason,
+                used_at as "used_at: Time", encode(definition_digest, 'hex') as "definition_digest!",
+                encode(input_digest, 'hex') as "input_digest!", input
+             from approvals "# + $tail
+            $(, $argument)*
+        )
+    };
+}
+
+/// The approvals that somebody has to decide, the most urgent first; of one workspace where one is given.
+pub async fn waiting(
+    store: &Store,
+    workspace: Option<&WorkspaceId>,
+    limit: u32,
+) -> Result<Vec<Approval>, StoreError> {
+    select_approvals!(
+        "where status = 'waiting' and ($1::text is null or workspace_id = $1) order by expires_at, approval_id limit $2",
+        workspace.map(WorkspaceId::as_str),
+        i64::from(limit)
+    )
+    .fetch_all(&store.pool)
+    .await
+    .map_err(StoreError::during("list the approvals that wait"))
+}
+
+/// The approvals that still wait though their time has come by `now`.
+pub async fn lapsed(
+    store: &Store,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Approval>, StoreError> {
+    select_approvals!(
+        "where status = 'waiting' and expires_at <= $1 order by expires_at, approval_id limit $2",
+        parameter(now),
+        i64::from(limit)
+    )
+    .fetch_all(&store.pool)
+    .await
+    .map_err(StoreError::during("look for approvals that lapsed"))
+}
+
+/// Approvals whatever became of them, the latest first: those asked for before `before`.
+pub async fn list(
+    store: &Store,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<Approval>, StoreError> {
+    select_approvals!(
+        "where requested_at < $1 order by requested_at desc, approval_id limit $2",
+        parameter(before),
+        i64::from(limit)
+    )
+    .fetch_all(&store.pool)
+    .await
+    .map_err(StoreError::during("list approvals"))
+}
+
+/// The approvals of a run, in order.
+pub async fn of_run(
+    store: &Store,
+    workspace: &WorkspaceId,
+    run: &RunId,
+) -> Result<Vec<Approval>, StoreError> {
+    select_approvals!(
+        "where workspace_id = $1 and run_id = $2 order by requested_seq limit 10000",
+        workspace.as_str(),
+        run.as_str()
+    )
+    .fetch_all(&store.pool)
+    .await
+    .map_err(StoreError::during("read the approvals of a run"))
+}
+
+/// One approval.
+pub async fn show(
+    store: &Store,
+    workspace: &WorkspaceId,
+    run: &RunId,
+    approval: &ApprovalId,
+) -> Result<Option<Approval>, StoreError> {
+    select_approvals!(
+        "where workspace_id = $1 and run_id = $2 and approval_id = $3",
+        workspace.as_str(),
+        run.as_str(),
+        approval.as_str()
+    )
+    .fetch_optional(&store.pool)
+    .await
+    .map_err(StoreError::during("read an approval"))
+}

@@ -1,0 +1,81 @@
+//! A row of `approvals`.
+
+use gatewright_schemas::{
+    ApprovalId, PrincipalId, ReasonCode, RunId, Timestamp, ToolCallId, WorkspaceId,
+};
+use serde_json::Value;
+
+use super::{copy::Row, row::Table, words::words};
+
+words! {
+    /// Where an approval stands.
+    pub enum ApprovalStatus {
+        /// Somebody has to decide.
+        Waiting = "waiting",
+        /// Somebody said yes.
+        Approved = "approved",
+        /// Somebody said no.
+        Denied = "denied",
+        /// Nobody decided in time.
+        Expired = "expired",
+        /// Its call was made.
+        Used = "used",
+        /// The run ended first.
+        Cancelled = "cancelled",
+    }
+}
+
+/// A row of `approvals`.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "the columns are described where they are made, in `migrations/`"
+)]
+pub struct ApprovalRow {
+    pub requested_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub decided_at: Option<Timestamp>,
+    pub used_at: Option<Timestamp>,
+    pub requested_seq: i64,
+    pub workspace_id: WorkspaceId,
+    pub run_id: RunId,
+    pub approval_id: ApprovalId,
+    pub tool_call_id: ToolCallId,
+    pub status: ApprovalStatus,
+    pub reason_code: ReasonCode,
+    pub principal_id: Option<PrincipalId>,
+    pub tool_name: String,
+    pub decided_by: Option<String>,
+    pub reason: Option<String>,
+    pub definition_digest: [u8; 32],
+    pub input_digest: [u8; 32],
+    pub input: Value,
+}
+
+impl Table for ApprovalRow {
+    const COPY: &'static str = "copy approvals (requested_at, expires_at, decided_at, used_at, requested_seq, workspace_id, \
+        run_id, approval_id, tool_call_id, status, reason_code, principal_id, tool_name, decided_by, reason, \
+        definition_digest, input_digest, input) from stdin (format binary)";
+    const FIELDS: i16 = 18;
+
+    fn fields(&self, row: &mut Row<'_>) {
+        row.time(self.requested_at);
+        row.time(self.expires_at);
+        row.time(self.decided_at);
+        row.time(self.used_at);
+        row.bigint(self.requested_seq);
+        row.word(self.workspace_id.as_str());
+        row.word(self.run_id.as_str());
+        row.word(self.approval_id.as_str());
+        row.word(self.tool_call_id.as_str());
+        row.word(self.status.as_str());
+        row.word(self.reason_code.as_str());
+        row.word(self.principal_id.as_ref().map(AsRef::as_ref));
+        row.text(self.tool_name.as_str());
+        row.text(self.decided_by.as_deref());
+        row.text(self.reason.as_deref());
+        row.bytes(Some(&self.definition_digest));
+        row.bytes(Some(&self.input_digest));
+        row.json(Some(&self.input));
+    }
+}

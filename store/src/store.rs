@@ -1,0 +1,123 @@
+//! The way to the database.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    ConnectOptions, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::error::is_transient;
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Shown in `pg_stat_activity`, so that an operator can tell who holds a connection.
+    pub application_name: String,
+    /// At most this many connections for queries; the projection has one of its own.
+    pub max_connections: u32,
+    /// How long a query waits for a connection before it fails.
+    pub acquire_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            application_name: "gatewright".into(),
+            max_connections: 8,
+            acquire_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A pool of connections to one database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+    pub(crate) connect_options: PgConnectOptions,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL cannot be used. It is not repeated here, for it may hold a password.
+    #[error(
+        "the database URL is not usable; it looks like postgres://user:password@host:5432/database"
+    )]
+    Url(#[source] sqlx::Error),
+    /// The server cannot be reached or refuses.
+    #[error("cannot connect to Postgres at {host}:{port}, database `{database}`")]
+    Unreachable {
+        /// Where.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// Which database.
+        database: String,
+        /// Why not.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database cannot hold every text.
+    #[error("database `{database}` has the encoding {encoding}; Gatewright needs UTF8")]
+    Encoding {
+        /// Which database.
+        database: String,
+        /// Its encoding.
+        encoding: String,
+    },
+}
+
+impl ConnectError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => is_transient(source),
+            Self::Url(_) | Self::Encoding { .. } => false,
+        }
+    }
+}
+
+impl Store {
+    /// Connects to the database at `url` (`postgres://…`). The database may still be empty: see [`crate::migrate`].
+    pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
+        let connect_options = PgConnectOptions::from_str(url)
+            .map_err(ConnectError::Url)?
+            .application_name(&options.application_name)
+            // Statements are short and many; compiling one costs more than it runs.
+            .options([("jit", "off")])
+            .disable_statement_logging();
+        let database = connect_options
+            .get_database()
+            .unwrap_or_else(|| connect_options.get_username())
+            .to_owned();
+        let unreachable = |source| ConnectError::Unreachable {
+            host: connect_options.get_host().to_owned(),
+            port: connect_options.get_port(),
+            database: database.clone(),
+            source,
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .connect_with(connect_options.clone())
+            .await
+            .map_err(unreachable)?;
+        let encoding: String = sqlx::query_scalar("show server_encoding")
+            .fetch_one(&pool)
+            .await
+            .map_err(unreachable)?;
+        if encoding != "UTF8" {
+            return Err(ConnectError::Encoding { database, encoding });
+        }
+        Ok(Self {
+            pool,
+            connect_options,
+        })
+    }
+
+    /// Closes every connection of the pool, after what is under way.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,68 @@
+//! Tool calls, read.
+
+use gatewright_schemas::{RunId, WorkspaceId};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Store, StoreError, Time};
+
+/// A tool call of a run, with its input and output.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(
+    missing_docs,
+    reason = "the columns are described where they are made, in `migrations/`"
+)]
+pub struct ToolCall {
+    pub tool_call_id: String,
+    pub step_number: i32,
+    pub call_number: i32,
+    pub tool_name: String,
+    pub status: String,
+    pub effect: Option<String>,
+    pub idempotent: Option<bool>,
+    pub approval_id: Option<String>,
+    /// In hexadecimal.
+    pub input_digest: Option<String>,
+    /// Absent when the call was never invoked.
+    pub input: Option<Value>,
+    /// Absent when the call did not succeed.
+    pub output: Option<Value>,
+    pub invocations: i32,
+    pub executions: i32,
+    pub duration_us: Option<i64>,
+    pub requested_at: Time,
+    pub started_at: Option<Time>,
+    pub ended_at: Option<Time>,
+    pub error: Option<Value>,
+}
+
+/// The tool calls of a run, in order: at most `limit`, those after the call (step number, call number) `after`.
+pub async fn of_run(
+    store: &Store,
+    workspace: &WorkspaceId,
+    run: &RunId,
+    after: (i32, i32),
+    limit: u32,
+) -> Result<Vec<ToolCall>, StoreError> {
+    sqlx::query_as!(
+        ToolCall,
+        r#"select c.tool_call_id, c.step_number, c.call_number, c.tool_name, c.status, c.effect, c.idempotent,
+            c.approval_id, encode(c.input_digest, 'hex') as input_digest,
+            i.data -> 'input' as "input: Value", o.data -> 'output' as "output: Value",
+            c.invocations, c.executions, c.duration_us, c.requested_at, c.started_at as "started_at: Time",
+            c.ended_at as "ended_at: Time", c.error
+         from tool_calls c
+         left join events i on i.workspace_id = c.workspace_id and i.run_id = c.run_id and i.seq = c.invoked_seq
+         left join events o on o.workspace_id = c.workspace_id and o.run_id = c.run_id and o.seq = c.ended_seq
+         where c.workspace_id = $1 and c.run_id = $2 and (c.step_number, c.call_number) > ($3, $4)
+         order by c.step_number, c.call_number limit $5"#,
+        workspace.as_str(),
+        run.as_str(),
+        after.0,
+        after.1,
+        i64::from(limit)
+    )
+    .fetch_all(&store.pool)
+    .await
+    .map_err(StoreError::during("read the tool calls of a run"))
+}
