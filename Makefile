@@ -46,8 +46,8 @@ demo: setup-servers ## Run a fleet on real input and show what happened
 
 .PHONY: test
 test: setup-test ## Run every test
-	$(tools); cargo nextest run --workspace $(ARGS)
-	$(tools); cargo test --workspace --doc --quiet
+	$(tools) && cargo test --workspace --doc --quiet
+	$(tools) && cargo nextest run --workspace $(ARGS)
 
 .PHONY: lint
 lint: setup-lint ## Check format, lints and dependencies
@@ -57,11 +57,11 @@ lint: setup-lint ## Check format, lints and dependencies
 
 .PHONY: doc
 doc: ## Build the API documentation; a warning is an error
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 .PHONY: bench
 bench: setup-servers build ## Measure a fleet on private servers
-	$(tools); target/release/gatewright bench $(ARGS)
+	$(tools) && target/release/gatewright bench $(ARGS)
 
 .PHONY: sqlx-prepare
 sqlx-prepare: setup-servers ## Renew .sqlx/ after changing a query or a migration

@@ -11,9 +11,9 @@
 //! # What it promises
 //!
 //! - It touches no server that it did not start. A server is known by the process it is, and
-//!   NATS also by the name that it reports; ports come from [`ports`], never from a convention.
+//!   NATS also by the name that it reports; ports are free ones, never from a convention.
 //! - A data directory has one server. The lock on it is held by the server's own processes
-//!   (see [`lock`]), so it ends exactly when the last of them does, however that happens.
+//!   (`lock.rs` says how), so it ends exactly when the last of them does, however that happens.
 //! - Nothing is left behind: dropping a server ends its whole process tree, and on Linux (with
 //!   `setpriv`) the kernel ends it too when this process is killed.
 //! - Root is no obstacle: Postgres refuses to run as root, so it is started as an unprivileged user

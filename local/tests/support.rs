@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gatewright_local::{Binaries, NatsServer, Postgres};
@@ -67,13 +68,18 @@ pub fn send_signal(signal: &str, pid: u32) {
     assert!(status.expect("kill").success());
 }
 
+static NEXT_REQUEST: AtomicU64 = AtomicU64::new(0);
+
 /// One request over a connection of its own; the answer's payload.
 pub async fn request(port: u16, subject: &str, payload: &str) -> std::io::Result<String> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let mut stream = BufReader::new(stream);
     let length = payload.len();
+    // Of its own: the late answer to a request that was given up must not be taken for ours.
+    let number = NEXT_REQUEST.fetch_add(1, Ordering::Relaxed);
+    let inbox = format!("answer.{number}");
     let text = format!(
-        "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\nPUB {subject} answer {length}\r\n{payload}\r\n"
+        "CONNECT {{\"verbose\":false}}\r\nSUB {inbox} 1\r\nPUB {subject} {inbox} {length}\r\n{payload}\r\n"
     );
     stream.get_mut().write_all(text.as_bytes()).await?;
     loop {
@@ -81,7 +87,7 @@ pub async fn request(port: u16, subject: &str, payload: &str) -> std::io::Result
         if stream.read_line(&mut line).await? == 0 {
             return Err(std::io::Error::other("the connection ended"));
         }
-        if line.starts_with("MSG answer") {
+        if line.starts_with("MSG ") {
             let length: usize = line.split_whitespace().last().unwrap().parse().unwrap();
             let mut answer = vec![0; length];
             stream.read_exact(&mut answer).await?;
