@@ -1,1 +1,33 @@
-//! Being built.
+//! The bus: all that knows NATS, and nothing else does.
+//!
+//! - [`Fleet`] is a connection to one fleet; [`Names`] spells its streams and subjects.
+//! - [`append`](Fleet::append) is the one function that appends events, always fenced. Its protocol is told in [`append`](mod@append).
+//! - [`load`](Fleet::load) folds a run's history from the stream.
+//! - [`queue`] wakes runs and takes them; [`intake`] is the dispatcher's side of submissions and commands.
+//! - [`EventFeed`] reads the whole stream in order, for projectors and tails.
+//! - [`authority`] keeps policy, capabilities and principals in KV, and every gate's local copy of them fresh.
+//! - [`layout`] creates and checks streams, consumers and buckets.
+//! - [`retry`] is how everything that may be tried again is tried again.
+//!
+//! Not here: what a run does next (`run`), whether a call may happen (`policy`), any SQL (`store`).
+
+pub mod append;
+pub mod authority;
+pub mod clock;
+pub mod feed;
+pub mod fleet;
+pub mod intake;
+pub mod layout;
+pub mod load;
+pub mod names;
+mod pages;
+pub mod presence;
+pub mod queue;
+pub mod request;
+pub mod retry;
+
+pub use append::AppendError;
+pub use feed::{EventFeed, FeedError, StreamIdentity};
+pub use fleet::{ConnectError, Connection, Fleet};
+pub use load::{LoadError, Loaded};
+pub use names::Names;

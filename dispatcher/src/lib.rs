@@ -1,1 +1,171 @@
-//! Being built.
+//! The dispatcher: turns submissions into runs, carries out commands, wakes runs, and mends what crashes left behind.
+//!
+//! It keeps no state: everything it does for a message it does before it acknowledges the message, in an order in which
+//! a crash at any point is mended by the redelivery. Any number of replicas share the work.
+//!
+//! Read on in [`admission`] (a submission's way), [`command`], [`authority`] (policy, capabilities, principals) and
+//! [`reconciler`] (dead workers, orphaned runs).
+//! Not here: whether a call may happen (`policy`), what a run does next (`run`), and any tool.
+
+pub mod admission;
+pub mod authority;
+pub mod command;
+mod dead_letter;
+pub mod reconciler;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use gatewright_bus::{
+    AppendError, Fleet, LoadError,
+    authority::TICK_EVERY,
+    intake::{Intake, IntakeKind},
+    layout::LayoutError,
+    retry::Retry,
+};
+use gatewright_run::decide::Undecided;
+use gatewright_schemas::{ReasonCode, Timestamp};
+use gatewright_store::Store;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Messages worked on at once.
+const AT_ONCE: usize = 512;
+
+/// A dispatcher at work.
+#[derive(Debug, Clone)]
+pub struct Dispatcher {
+    fleet: Fleet,
+    /// When the stream of submissions was made, by which messages without a run id get one.
+    epoch: Timestamp,
+}
+
+/// Why a message could not be worked on this time. It is handed out again.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// A history could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A commit could not be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The authority could not be read or written.
+    #[error(transparent)]
+    Authority(#[from] LayoutError),
+    /// A decision is impossible: a fault of this program.
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
+}
+
+impl Dispatcher {
+    /// Joins the fleet's dispatchers. The fleet must be provisioned.
+    pub async fn join(fleet: Fleet) -> Result<Self, LayoutError> {
+        let epoch = fleet.intake_epoch().await?;
+        Ok(Self { fleet, epoch })
+    }
+
+    /// Works until `shutdown`, then finishes what it has begun. Without a store, orphaned runs are not looked for.
+    pub async fn run(self, store: Option<Store>, shutdown: CancellationToken) {
+        let tasks = TaskTracker::new();
+        tasks.spawn(tick(self.fleet.clone(), shutdown.clone()));
+        tasks.spawn(reconciler::watch_workers(
+            self.fleet.clone(),
+            shutdown.clone(),
+        ));
+        if let Some(store) = store {
+            tasks.spawn(reconciler::find_orphans(
+                self.clone(),
+                store,
+                shutdown.clone(),
+            ));
+        }
+        let mut retry = Retry::for_servers();
+        while !shutdown.is_cancelled() {
+            if let Err(error) = self.take_in(&tasks, &shutdown).await {
+                tracing::warn!(%error, "the intake broke off, joining it again");
+                retry.wait().await;
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    async fn take_in(
+        &self,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Result<(), LayoutError> {
+        let intake = self.fleet.intake(AT_ONCE).await?;
+        let mut intake = std::pin::pin!(intake);
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        tracing::info!("taking submissions and commands");
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return Ok(());
+            };
+            let message = tokio::select! {
+                message = intake.next() => message,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            match message {
+                Some(Ok(message)) => {
+                    let dispatcher = self.clone();
+                    tasks.spawn(async move {
+                        dispatcher.handle(&message).await;
+                        drop(place);
+                    });
+                }
+                Some(Err(error)) => tracing::warn!(%error, "the intake stumbled"),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Works on one message. What fails is handed out again after a while.
+    async fn handle(&self, message: &Intake) {
+        let done = match &message.kind {
+            IntakeKind::Submission { workspace_id } => self.submission(message, workspace_id).await,
+            IntakeKind::Command {
+                workspace_id,
+                run_id,
+            } => self.command(message, workspace_id, run_id).await,
+            IntakeKind::Unreadable => {
+                let reason = "its subject is not one of a submission or command";
+                self.bury_unaddressed(message, ReasonCode::SubmissionInvalid, reason)
+                    .await;
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => message.ack().await,
+            Err(error) => {
+                let delay =
+                    Duration::from_secs(u64::try_from(message.delivered).unwrap_or(1).clamp(1, 30));
+                tracing::error!(%error, subject = message.subject(), retry_in_s = delay.as_secs(), "a message could not be worked on");
+                message.give_back(delay).await;
+            }
+        }
+    }
+
+    /// A name for what comes of a message: the same however often the message is handed out.
+    fn name_of(&self, message: &Intake, what: &str) -> String {
+        format!(
+            "{what}-{:x}-{}",
+            self.epoch.as_micros() / 1_000_000,
+            message.sequence
+        )
+    }
+}
+
+/// Refreshes the clock that every gate goes by.
+async fn tick(fleet: Fleet, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        if let Err(error) = fleet.tick().await {
+            tracing::warn!(%error, "the clock of the authority was not refreshed");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TICK_EVERY) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use gatewright_policy::context::PolicyContext;
 use gatewright_schemas::{
     ErrorInfo, EventBody, OnFailure, RunStatus, ToolCallId,
-    event::{RunCreated, ToolFailed, ToolInvoked, WaitingFor},
+    event::{ApprovalQuestion, RunCreated, ToolFailed, ToolInvoked, WaitingFor},
 };
 
 use crate::{
@@ -14,15 +14,28 @@ use crate::{
 impl RunState {
     /// Applies what happened.
     pub(crate) fn apply(&mut self, body: &EventBody) -> Result<(), Impossible> {
-        let impossible = |state| Impossible { event: body.event_type(), state };
+        let impossible = |state| Impossible {
+            event: body.event_type(),
+            state,
+        };
+        if self.rejected {
+            return Err(impossible("was rejected"));
+        }
         let Some(progress) = &mut self.progress else {
             return match body {
+                EventBody::RunRejected(_) => {
+                    self.rejected = true;
+                    Ok(())
+                }
                 EventBody::RunCreated(created) => {
-                    self.progress = Some(Progress::new(Plan::of(
-                        &self.workspace_id,
-                        &self.run_id,
-                        &created.submission.input.runtime,
-                    ), created));
+                    self.progress = Some(Progress::new(
+                        Plan::of(
+                            &self.workspace_id,
+                            &self.run_id,
+                            &created.submission.input.runtime,
+                        ),
+                        created,
+                    ));
                     Ok(())
                 }
                 _ => Err(impossible("does not exist")),
@@ -120,7 +133,10 @@ impl Progress {
             EventBody::ApprovalRequested(request) => {
                 ensure(self.status == RunStatus::Running, "is not running")?;
                 self.approvals += 1;
-                self.waiting = Some(Waiting { request: request.clone(), approved: None });
+                self.waiting = Some(Waiting {
+                    request: request.clone(),
+                    approved: None,
+                });
             }
             EventBody::ApprovalDecided(decided) => {
                 self.settle(&decided.approval_id, decided.approved)?;
@@ -138,6 +154,7 @@ impl Progress {
             EventBody::RunRejected(_)
             | EventBody::PolicyActivated(_)
             | EventBody::CapabilityGranted(_)
+            | EventBody::CapabilityRefused(_)
             | EventBody::CapabilityRevoked(_)
             | EventBody::PrincipalRegistered(_)
             | EventBody::PrincipalQuarantined(_)
@@ -148,16 +165,24 @@ impl Progress {
 
     fn apply_invoked(&mut self, invoked: &ToolInvoked) -> Result<(), &'static str> {
         ensure(self.status == RunStatus::Running, "is not running")?;
-        ensure(self.is_current(&invoked.tool_call_id), "has another call to make")?;
+        ensure(
+            self.is_current(&invoked.tool_call_id),
+            "has another call to make",
+        )?;
         if let Some(open) = &mut self.open_call {
             ensure(open.idempotent, "must not repeat this call")?;
-            ensure(open.input_digest == invoked.input_digest, "has this call open with another input")?;
+            ensure(
+                open.input_digest == invoked.input_digest,
+                "has this call open with another input",
+            )?;
             open.intents += 1;
         } else {
             self.open_call = Some(OpenCall {
                 tool_call_id: invoked.tool_call_id.clone(),
                 tool_name: invoked.tool_name.clone(),
+                definition_digest: invoked.definition_digest.clone(),
                 input_digest: invoked.input_digest.clone(),
+                shown_input: invoked.input.clone(),
                 idempotent: invoked.idempotent,
                 intents: 1,
             });
@@ -187,11 +212,22 @@ impl Progress {
         Ok(())
     }
 
-    fn settle(&mut self, id: &gatewright_schemas::ApprovalId, approved: bool) -> Result<(), &'static str> {
-        ensure(self.status == RunStatus::WaitingApproval, "does not wait for an approval")?;
+    fn settle(
+        &mut self,
+        id: &gatewright_schemas::ApprovalId,
+        approved: bool,
+    ) -> Result<(), &'static str> {
+        ensure(
+            self.status == RunStatus::WaitingApproval,
+            "does not wait for an approval",
+        )?;
         match &mut self.waiting {
             Some(waiting) if waiting.request.approval_id == *id && waiting.approved.is_none() => {
                 waiting.approved = Some(approved);
+                if approved && waiting.request.question == ApprovalQuestion::GoOnAfterUnknownOutcome
+                {
+                    self.fatal = None;
+                }
                 self.status = RunStatus::Queued;
                 Ok(())
             }
@@ -200,7 +236,10 @@ impl Progress {
     }
 
     fn is_current(&self, id: &ToolCallId) -> bool {
-        self.step_open && self.current_call().is_some_and(|call| call.tool_call_id == *id)
+        self.step_open
+            && self
+                .current_call()
+                .is_some_and(|call| call.tool_call_id == *id)
     }
 
     /// The call whose turn it is, once its step is open.

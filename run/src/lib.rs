@@ -9,8 +9,8 @@
 //! `tool.invoked` can be written only with the [`Permit`](gatewright_policy::Permit) that `policy` gave for that very call.
 
 mod apply;
-mod decided;
 pub mod decide;
+mod decided;
 mod next;
 mod plan;
 mod state;

@@ -19,7 +19,9 @@ pub enum Next<'a> {
 
 /// What `state` wants done now.
 pub fn next(state: &RunState) -> Next<'_> {
-    let Some(progress) = &state.progress else { return Next::Nothing };
+    let Some(progress) = &state.progress else {
+        return Next::Nothing;
+    };
     match progress.status {
         RunStatus::WaitingApproval
         | RunStatus::WaitingActor
@@ -37,7 +39,12 @@ pub fn next(state: &RunState) -> Next<'_> {
     }
     let this_step = progress.current_call();
     let later_steps = || {
-        progress.plan.steps.iter().skip(progress.step + 1).find_map(|step| step.calls.first())
+        progress
+            .plan
+            .steps
+            .iter()
+            .skip(progress.step + 1)
+            .find_map(|step| step.calls.first())
     };
     match this_step.or_else(later_steps) {
         Some(call) => Next::Call(call),

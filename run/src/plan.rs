@@ -80,7 +80,9 @@ impl Plan {
                 })
                 .collect(),
         });
-        Self { steps: steps.collect() }
+        Self {
+            steps: steps.collect(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use gatewright_schemas::{
     chain::{self, BrokenChain, ChainHead},
     event::{ApprovalRequested, RunCreated, UnreadableEvent},
 };
+use serde_json::Value;
 
 use crate::Plan;
 
@@ -19,7 +20,9 @@ pub struct RunState {
     pub run_id: RunId,
     /// The end of its hash chain.
     pub chain: ChainHead,
-    /// What it was created from; absent before `run.created`.
+    /// Whether it is the record of a submission that was not accepted.
+    pub rejected: bool,
+    /// What it was created from, and what came since; absent before `run.created`.
     pub progress: Option<Progress>,
 }
 
@@ -61,14 +64,18 @@ pub struct Progress {
 }
 
 /// A call whose intent is recorded and whose outcome is not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OpenCall {
     /// The call.
     pub tool_call_id: ToolCallId,
     /// The tool's name.
     pub tool_name: String,
+    /// Digest of the tool's definition.
+    pub definition_digest: Digest,
     /// Digest of its input.
     pub input_digest: Digest,
+    /// Its input as it may be shown.
+    pub shown_input: Value,
     /// Whether it may be executed again under the same idempotency key.
     pub idempotent: bool,
     /// How often its intent was recorded.
@@ -111,7 +118,13 @@ pub enum Unevolved {
 impl RunState {
     /// A run of which nothing is known yet.
     pub fn new(workspace_id: WorkspaceId, run_id: RunId) -> Self {
-        Self { workspace_id, run_id, chain: ChainHead::default(), progress: None }
+        Self {
+            workspace_id,
+            run_id,
+            chain: ChainHead::default(),
+            rejected: false,
+            progress: None,
+        }
     }
 
     /// Folds one event in, live and in replay: checks that it continues the chain, reads it, applies it.
@@ -123,6 +136,9 @@ impl RunState {
 
     /// Where the run stands; absent before it was created.
     pub fn status(&self) -> Option<RunStatus> {
+        if self.rejected {
+            return Some(RunStatus::Rejected);
+        }
         self.progress.as_ref().map(|p| p.status)
     }
 }

@@ -182,6 +182,8 @@ bodies! {
     EgressBlocked(EgressBlocked);
     /// A capability token was granted.
     CapabilityGranted(CapabilityGranted);
+    /// A capability token was asked for and refused.
+    CapabilityRefused(CapabilityRefused);
     /// A capability token was revoked.
     CapabilityRevoked(CapabilityRevoked);
     /// A principal became known.
@@ -528,6 +530,23 @@ pub struct EgressBlocked {
 pub struct CapabilityGranted {
     /// The token, its scopes already narrowed to its parent's.
     pub token: CapabilityToken,
+}
+
+/// `capability.refused`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CapabilityRefused {
+    /// The token's id, had it been granted.
+    pub token_id: CapabilityTokenId,
+    /// The token it was to be delegated from.
+    pub parent_token_id: Option<CapabilityTokenId>,
+    /// Who was to hold it.
+    pub to: PrincipalId,
+    /// Who asked for it.
+    pub by: PrincipalId,
+    /// Why it was refused.
+    pub reason_code: crate::ReasonCode,
+    /// Why, for a person.
+    pub reason: String,
 }
 
 /// `capability.revoked`

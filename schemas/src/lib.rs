@@ -30,7 +30,7 @@ pub use id::{
     ApprovalId, CapabilityTokenId, CommitId, EventId, InvalidId, PrincipalId, RunId, StepId,
     ToolCallId, WorkspaceId, WriterId,
 };
-pub use message::{DeadLetter, StoredCommit, Wake, WakeHint, WorkerHeartbeat};
+pub use message::{DeadLetter, StoredCommit, Wake, WorkerHeartbeat};
 pub use submission::Submission;
 pub use timestamp::Timestamp;
 pub use vocabulary::{

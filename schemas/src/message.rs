@@ -15,20 +15,11 @@ pub struct Wake {
     pub workspace_id: WorkspaceId,
     /// The run.
     pub run_id: RunId,
-    /// Which attempt at the run this begins, from 1. A run that moves already is taken over only by a higher one.
-    pub attempt: u32,
-    /// The run's history as the sender saw it, to spare the receiver a load; the fence of its first append tells when it is stale.
+    /// Sequence of the run's last commit that the sender saw. A run that went on since needs no waking.
+    pub seen: u64,
+    /// The run's whole history, where that is one commit, to spare the receiver a load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<WakeHint>,
-}
-
-/// A history of one commit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct WakeHint {
-    /// The commit.
-    pub commit: Commit,
-    /// Its sequence in the stream.
-    pub sequence: u64,
+    pub hint: Option<Commit>,
 }
 
 /// What a worker says of itself in the bucket `workers`, under its name.

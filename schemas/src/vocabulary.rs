@@ -349,6 +349,8 @@ words! {
         EgressBlocked = "egress.blocked",
         /// [`crate::event::CapabilityGranted`]
         CapabilityGranted = "capability.granted",
+        /// [`crate::event::CapabilityRefused`]
+        CapabilityRefused = "capability.refused",
         /// [`crate::event::CapabilityRevoked`]
         CapabilityRevoked = "capability.revoked",
         /// [`crate::event::PrincipalRegistered`]

@@ -1,0 +1,239 @@
+//! The fenced append: how a commit gets into the stream, once, or not at all.
+//!
+//! 1. A commit names the sequence of the run's last message that its writer saw (the fence).
+//!    The server stores it only if nothing was stored for the run since.
+//!    So of two writers with the same view one wins and the other learns it.
+//! 2. The fence's filter is the run's whole history, spelt the same by every writer: the server compares it as text.
+//! 3. The message id is the commit id, and it stays the same however often the same commit is sent.
+//! 4. Answers:
+//!    - stored, or a duplicate of the same id: stored. Its sequence is the run's new last one.
+//!    - 10071 (wrong last sequence): somebody stored something after the fence.
+//!      It may be this very commit, sent before and stored although no answer came.
+//!      So the run's first message after the fence is looked at: its id tells whose it is.
+//!      If it is another's, this writer is fenced: it stops, without effect, without acknowledging anything.
+//!    - 10164, 10163, 10158, a time-out, a broken connection: nobody knows yet.
+//!      The same commit is sent again with the same fence, until one of the answers above comes.
+//! 5. A single server checks the sequence before the id, a cluster the id before the sequence.
+//!    Therefore both answers of point 4 mean the same thing here.
+//! 6. One append of a run at a time: a writer waits for the answer before it decides the next commit.
+
+use async_nats::{
+    HeaderMap,
+    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
+    jetstream::{
+        ErrorCode,
+        context::{PublishError, PublishErrorKind},
+        stream::DirectGetErrorKind,
+    },
+};
+use bytes::Bytes;
+use gatewright_run::Sealed;
+use gatewright_schemas::{Commit, Gate, RunStatus};
+
+use crate::{Fleet, names::EventSubject, retry::Retry};
+
+mod group;
+pub use group::GroupCommit;
+
+/// The filter by which the server finds the run's last message.
+const FENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
+/// Why a commit is not in the stream.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else moved the run on. Stop: no effect, no acknowledgement.
+    #[error("run `{run}` was moved on by somebody else after sequence {fence}")]
+    Fenced {
+        /// `workspace/run`.
+        run: String,
+        /// The fence that no longer holds.
+        fence: u64,
+    },
+    /// The credential may not write this subject.
+    #[error(
+        "the NATS server does not let this credential publish to `{subject}`: give it that permission, or start this program under the name that the credential is for"
+    )]
+    NotPermitted {
+        /// The subject.
+        subject: String,
+    },
+    /// The server will never take it.
+    #[error("the NATS server refuses the commit: {reason}")]
+    Refused {
+        /// What it says.
+        reason: String,
+    },
+    /// It cannot be encoded.
+    #[error("the commit cannot be encoded")]
+    Encoding(#[from] serde_json::Error),
+}
+
+/// What came of one attempt.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Stored(u64),
+    SequenceMoved,
+    Unknown(String),
+    Refused(String),
+}
+
+/// A commit on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) subject: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+}
+
+impl Fleet {
+    /// Appends a run's commit behind `fence`, the sequence of the run's last message (0 for none), and answers with its own.
+    ///
+    /// Goes on until it is known whether the commit is stored; a caller that cannot wait drops the future and treats the run as fenced.
+    pub async fn append(&self, sealed: &Sealed, fence: u64) -> Result<u64, AppendError> {
+        self.append_commit(&sealed.commit, sealed.gate, Some(sealed.status), fence)
+            .await
+    }
+
+    /// Appends a commit of a pseudo run, whose events have no status.
+    pub async fn append_authority(
+        &self,
+        commit: &Commit,
+        gate: Gate,
+        fence: u64,
+    ) -> Result<u64, AppendError> {
+        self.append_commit(commit, gate, None, fence).await
+    }
+
+    async fn append_commit(
+        &self,
+        commit: &Commit,
+        gate: Gate,
+        status: Option<RunStatus>,
+        fence: u64,
+    ) -> Result<u64, AppendError> {
+        let subject = self.names.event(&EventSubject {
+            workspace_id: commit.workspace_id.clone(),
+            run_id: commit.run_id.clone(),
+            writer: self.writer.clone(),
+            gate,
+            status,
+        });
+        let history = self.names.history(&commit.workspace_id, &commit.run_id);
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, commit.commit_id.as_str());
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, fence.to_string());
+        headers.insert(FENCE_FILTER, history.as_str());
+        let outgoing = Outgoing {
+            subject,
+            headers,
+            payload: serde_json::to_vec(commit)?.into(),
+        };
+
+        let mut retry = Retry::for_conflicts();
+        loop {
+            let attempt = match &self.groups {
+                Some(groups) => groups.send(outgoing.clone()).await,
+                None => self.send(&outgoing).await,
+            };
+            match attempt {
+                Attempt::Stored(sequence) => return Ok(sequence),
+                Attempt::Refused(reason) => return Err(AppendError::Refused { reason }),
+                Attempt::SequenceMoved => match self.first_after(&history, fence).await {
+                    Some((sequence, id)) if id == commit.commit_id.as_str() => return Ok(sequence),
+                    Some(_) => {
+                        let run = format!("{}/{}", commit.workspace_id, commit.run_id);
+                        return Err(AppendError::Fenced { run, fence });
+                    }
+                    // A replica that has not caught up yet: ask again.
+                    None => {}
+                },
+                Attempt::Unknown(why) => {
+                    if self.was_refused(&outgoing.subject) {
+                        return Err(AppendError::NotPermitted {
+                            subject: outgoing.subject,
+                        });
+                    }
+                    tracing::warn!(run.id = %commit.run_id, %why, "not known whether a commit is stored, asking again");
+                }
+            }
+            retry.wait().await;
+        }
+    }
+
+    /// Sends a commit by itself.
+    async fn send(&self, outgoing: &Outgoing) -> Attempt {
+        let Outgoing {
+            subject,
+            headers,
+            payload,
+        } = outgoing.clone();
+        let sent = match self
+            .jetstream
+            .publish_with_headers(subject, headers, payload)
+            .await
+        {
+            Ok(acknowledgement) => acknowledgement.await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(ack) => Attempt::Stored(ack.sequence),
+            Err(error) => attempt_of(&error),
+        }
+    }
+
+    /// Sequence and message id of the run's first message after `fence`.
+    async fn first_after(&self, history: &str, fence: u64) -> Option<(u64, String)> {
+        let stream = self
+            .jetstream
+            .get_stream_no_info(self.names.events())
+            .await
+            .ok()?;
+        match stream
+            .direct_get_next_for_subject(history, Some(fence + 1))
+            .await
+        {
+            Ok(message) => {
+                let id = message
+                    .headers
+                    .get(NATS_MESSAGE_ID)
+                    .map(|id| id.as_str().to_owned());
+                Some((message.sequence, id.unwrap_or_default()))
+            }
+            Err(error) => {
+                if error.kind() != DirectGetErrorKind::NotFound {
+                    tracing::warn!(%error, "cannot see who moved a run on, asking again");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// What an error says of the message: not stored, or nobody knows.
+fn attempt_of(error: &PublishError) -> Attempt {
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => Attempt::SequenceMoved,
+        PublishErrorKind::MaxPayloadExceeded => Attempt::Refused(error.to_string()),
+        PublishErrorKind::Other => {
+            let source = std::error::Error::source(error);
+            match source.and_then(|s| s.downcast_ref::<async_nats::jetstream::Error>()) {
+                Some(reply) => attempt_of_code(reply.error_code(), &reply.to_string()),
+                None => Attempt::Unknown(error.to_string()),
+            }
+        }
+        _ => Attempt::Unknown(error.to_string()),
+    }
+}
+
+/// What the server's error code says of the message.
+pub(crate) fn attempt_of_code(code: ErrorCode, text: &str) -> Attempt {
+    /// `STREAM_MESSAGE_EXCEEDS_MAXIMUM`
+    const TOO_LARGE: u64 = 10054;
+    /// `STREAM_SEALED`
+    const SEALED: u64 = 10109;
+    match code {
+        ErrorCode::STREAM_WRONG_LAST_SEQUENCE => Attempt::SequenceMoved,
+        ErrorCode(TOO_LARGE | SEALED) => Attempt::Refused(text.to_owned()),
+        _ => Attempt::Unknown(text.to_owned()),
+    }
+}

@@ -1,0 +1,443 @@
+//! Policy, capabilities and principals in KV: written by dispatchers after the event that says so, watched by every gate.
+//!
+//! One bucket holds all of it, so that one watch sees every change in the order it was made.
+//! The key `clock` is refreshed every second by dispatchers and tells a watcher how far it has seen:
+//! a copy that saw no beat of the clock for longer than the policy allows denies every call.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use async_nats::jetstream::kv::{Entry, Operation, Store};
+use futures::StreamExt as _;
+use gatewright_policy::{CompiledPolicy, PolicyDocument, Snapshot};
+use gatewright_schemas::{
+    CapabilityToken, CapabilityTokenId, Digest, Principal, PrincipalId, Timestamp, WorkspaceId,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::watch;
+
+use crate::{
+    Fleet, clock,
+    layout::{LayoutError, unavailable},
+    retry::Retry,
+};
+
+/// How often a dispatcher refreshes the clock.
+pub const TICK_EVERY: Duration = Duration::from_secs(1);
+
+const CLOCK: &str = "clock";
+const POLICY: &str = "policy";
+const CAPABILITY: &str = "capability";
+const PRINCIPAL: &str = "principal";
+
+/// The active policy as KV keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivePolicy {
+    /// Its revision, from 1.
+    pub revision: u64,
+    /// Digest of the document.
+    pub digest: Digest,
+    /// The document, TOML.
+    pub document: String,
+    /// When it was activated.
+    pub activated_at: Timestamp,
+    /// Who activated it.
+    pub by: String,
+}
+
+/// A value and the place, in its chain, of the event that it comes from.
+#[derive(Debug, Serialize, Deserialize)]
+struct Versioned<T> {
+    seq: u64,
+    value: T,
+}
+
+impl Fleet {
+    async fn authority(&self) -> Result<Store, LayoutError> {
+        let bucket = self.names.authority_bucket();
+        self.jetstream
+            .get_key_value(&bucket)
+            .await
+            .map_err(|error| unavailable(&format!("open the bucket `{bucket}`"), &error))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, LayoutError> {
+        let what = format!("read `{key}` of the authority");
+        let value = self
+            .authority()
+            .await?
+            .get(key)
+            .await
+            .map_err(|error| unavailable(&what, &error))?;
+        let Some(value) = value else { return Ok(None) };
+        let versioned: Versioned<T> =
+            serde_json::from_slice(&value).map_err(|error| unavailable(&what, &error))?;
+        Ok(Some(versioned.value))
+    }
+
+    /// Writes what the event at `seq` of its chain says, unless a later one has been written already.
+    ///
+    /// So a dispatcher that was slow, or does its work again, cannot bring back what was revoked since.
+    async fn put<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        seq: u64,
+        value: &T,
+    ) -> Result<(), LayoutError> {
+        let what = format!("write `{key}` of the authority");
+        let bucket = self.authority().await?;
+        let bytes: bytes::Bytes = serde_json::to_vec(&Versioned { seq, value })
+            .map_err(|error| unavailable(&what, &error))?
+            .into();
+        let mut retry = Retry::for_conflicts();
+        loop {
+            let entry = bucket
+                .entry(key)
+                .await
+                .map_err(|error| unavailable(&what, &error))?;
+            let revision = entry.as_ref().map_or(0, |entry| entry.revision);
+            let is_newer = entry.is_some_and(|entry| {
+                serde_json::from_slice::<Versioned<T>>(&entry.value)
+                    .is_ok_and(|there| there.seq >= seq)
+            });
+            if is_newer {
+                return Ok(());
+            }
+            match bucket.update(key, bytes.clone(), revision).await {
+                Ok(_) => return Ok(()),
+                // Somebody wrote in between, or the cluster is not ready: look again.
+                Err(error) => tracing::debug!(%error, key, "the authority moved on, looking again"),
+            }
+            retry.wait().await;
+        }
+    }
+
+    /// The active policy.
+    pub async fn active_policy(&self) -> Result<Option<ActivePolicy>, LayoutError> {
+        self.get(POLICY).await
+    }
+
+    /// Makes a policy the active one for every gate. Only after the event that says so is stored, as number `seq` of its chain.
+    pub async fn put_policy(&self, seq: u64, policy: &ActivePolicy) -> Result<(), LayoutError> {
+        self.put(POLICY, seq, policy).await
+    }
+
+    /// A capability token.
+    pub async fn capability(
+        &self,
+        workspace: &WorkspaceId,
+        id: &CapabilityTokenId,
+    ) -> Result<Option<CapabilityToken>, LayoutError> {
+        self.get(&format!("{CAPABILITY}.{workspace}.{id}")).await
+    }
+
+    /// Makes a capability token known to every gate. Only after the event that says so is stored, as number `seq` of its chain.
+    pub async fn put_capability(
+        &self,
+        seq: u64,
+        token: &CapabilityToken,
+    ) -> Result<(), LayoutError> {
+        self.put(
+            &format!("{CAPABILITY}.{}.{}", token.workspace_id, token.token_id),
+            seq,
+            token,
+        )
+        .await
+    }
+
+    /// A principal.
+    pub async fn principal(
+        &self,
+        workspace: &WorkspaceId,
+        id: &PrincipalId,
+    ) -> Result<Option<Principal>, LayoutError> {
+        self.get(&format!("{PRINCIPAL}.{workspace}.{id}")).await
+    }
+
+    /// Makes a principal known to every gate. Only after the event that says so is stored, as number `seq` of its chain.
+    pub async fn put_principal(&self, seq: u64, principal: &Principal) -> Result<(), LayoutError> {
+        self.put(
+            &format!(
+                "{PRINCIPAL}.{}.{}",
+                principal.workspace_id, principal.principal_id
+            ),
+            seq,
+            principal,
+        )
+        .await
+    }
+
+    /// Refreshes the clock that every gate's copy goes by.
+    pub async fn tick(&self) -> Result<(), LayoutError> {
+        let what = "refresh the clock of the authority";
+        let now = serde_json::to_vec(&clock::now()).unwrap_or_default();
+        self.authority()
+            .await?
+            .put(CLOCK, now.into())
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        Ok(())
+    }
+
+    /// Every entry of the authority, now: policy, capability tokens and principals.
+    pub async fn authority_now(&self) -> Result<Snapshot, LayoutError> {
+        let what = "read the authority";
+        let bucket = self.authority().await?;
+        let mut watch = bucket
+            .watch_with_history(">")
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let mut copy = Copy::default();
+        // The clock is always there once a dispatcher ran; without it the bucket is empty.
+        if bucket
+            .get(CLOCK)
+            .await
+            .map_err(|error| unavailable(what, &error))?
+            .is_none()
+        {
+            return Ok(copy.snapshot);
+        }
+        while let Some(entry) = watch.next().await {
+            let entry = entry.map_err(|error| unavailable(what, &error))?;
+            copy.take(&entry, clock::now());
+            if entry.seen_current {
+                break;
+            }
+        }
+        Ok(copy.snapshot)
+    }
+}
+
+/// A gate's own copy of the authority, kept fresh for as long as it lives.
+#[derive(Debug, Clone)]
+pub struct LiveSnapshot {
+    copy: Arc<RwLock<Copy>>,
+    changed: watch::Receiver<()>,
+    _keeper: Arc<Keeper>,
+}
+
+#[derive(Debug)]
+struct Keeper(tokio::task::JoinHandle<()>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Copy {
+    snapshot: Snapshot,
+    /// The least time, in microseconds, that a beat of the clock took to get here: the clocks' difference and the way.
+    least_delay: Option<i64>,
+}
+
+impl LiveSnapshot {
+    /// Starts watching.
+    pub fn watch(fleet: &Fleet) -> Self {
+        let copy = Arc::new(RwLock::new(Copy::default()));
+        let (tell, changed) = watch::channel(());
+        let keeper = tokio::spawn(keep(fleet.clone(), Arc::clone(&copy), tell));
+        Self {
+            copy,
+            changed,
+            _keeper: Arc::new(Keeper(keeper)),
+        }
+    }
+
+    /// Lets `ask` see the copy as it is now. Nothing changes it meanwhile: a decision sees one state of the world.
+    pub fn read<T>(&self, ask: impl FnOnce(&Snapshot) -> T) -> T {
+        ask(&self
+            .copy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .snapshot)
+    }
+
+    /// Waits until the copy is fresher than `most`, for `patience` at most; answers whether it is.
+    ///
+    /// For a worker that has just started or lost the server for a moment: it waits rather than deny every run at hand.
+    pub async fn fresh(&self, most: Duration, patience: Duration) -> bool {
+        let is_fresh = || {
+            let synced = self.read(Snapshot::synced_at);
+            synced.is_some_and(|at| clock::now().since(at) < most)
+        };
+        if is_fresh() {
+            return true;
+        }
+        let mut changed = self.changed.clone();
+        tokio::time::timeout(patience, async {
+            while !is_fresh() {
+                if changed.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        })
+        .await
+        .is_ok()
+    }
+}
+
+impl Copy {
+    fn take(&mut self, entry: &Entry, received: Timestamp) {
+        let mut tokens = entry.key.split('.');
+        let ids = (tokens.next(), tokens.next(), tokens.next());
+        let gone = entry.operation != Operation::Put;
+        let taken = match ids {
+            (Some(CLOCK), None, None) => read(entry).map(|sent| self.beat(sent, received)),
+            (Some(POLICY), None, None) if gone => {
+                self.snapshot.set_policy(None);
+                Ok(())
+            }
+            (Some(POLICY), None, None) => {
+                compiled(entry).map(|policy| self.snapshot.set_policy(policy))
+            }
+            (Some(CAPABILITY), Some(workspace), Some(id)) if gone => {
+                if let (Ok(workspace), Ok(id)) = (workspace.parse(), id.parse()) {
+                    self.snapshot.remove_token(&workspace, &id);
+                }
+                Ok(())
+            }
+            (Some(CAPABILITY), Some(_), Some(_)) => {
+                versioned(entry).map(|token| self.snapshot.upsert_token(token))
+            }
+            (Some(PRINCIPAL), Some(workspace), Some(id)) if gone => {
+                if let (Ok(workspace), Ok(id)) = (workspace.parse(), id.parse()) {
+                    self.snapshot.remove_principal(&workspace, &id);
+                }
+                Ok(())
+            }
+            (Some(PRINCIPAL), Some(_), Some(_)) => {
+                versioned(entry).map(|principal| self.snapshot.upsert_principal(principal))
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = taken {
+            // What cannot be read allows nothing: without the policy every call is denied, without the token its calls are.
+            tracing::error!(key = %entry.key, %error, "an entry of the authority cannot be read");
+            self.forget(ids);
+        }
+    }
+
+    fn forget(&mut self, ids: (Option<&str>, Option<&str>, Option<&str>)) {
+        match ids {
+            (Some(POLICY), ..) => self.snapshot.set_policy(None),
+            (Some(CAPABILITY), Some(workspace), Some(id)) => {
+                if let (Ok(workspace), Ok(id)) = (workspace.parse(), id.parse()) {
+                    self.snapshot.remove_token(&workspace, &id);
+                }
+            }
+            (Some(PRINCIPAL), Some(workspace), Some(id)) => {
+                if let (Ok(workspace), Ok(id)) = (workspace.parse(), id.parse()) {
+                    self.snapshot.remove_principal(&workspace, &id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A beat was sent at `sent` by the sender's clock and came at `received` by ours.
+    ///
+    /// The copy is as fresh as the beat is young. Its age is what it took longer than the quickest beat so far:
+    /// so clocks may differ, and beats that come late in a row do not pass for fresh ones.
+    fn beat(&mut self, sent: Timestamp, received: Timestamp) {
+        let delay = received.as_micros() - sent.as_micros();
+        let least = self.least_delay.map_or(delay, |least| least.min(delay));
+        // The first beat may have lain in the bucket for long: it counts as old as the clocks say.
+        let least = if self.least_delay.is_none() {
+            least.min(0)
+        } else {
+            least
+        };
+        self.least_delay = Some(least);
+        self.snapshot
+            .set_synced_at(Timestamp::from_micros(sent.as_micros() + least));
+    }
+}
+
+fn read<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
+    serde_json::from_slice(&entry.value).map_err(|error| error.to_string())
+}
+
+fn versioned<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
+    read::<Versioned<T>>(entry).map(|versioned| versioned.value)
+}
+
+fn compiled(entry: &Entry) -> Result<Option<Arc<CompiledPolicy>>, String> {
+    let active: ActivePolicy = versioned(entry)?;
+    let document = PolicyDocument::parse(&active.document).map_err(|faults| faults.to_string())?;
+    Ok(Some(Arc::new(CompiledPolicy::new(
+        document,
+        active.revision,
+        active.digest,
+    ))))
+}
+
+async fn keep(fleet: Fleet, copy: Arc<RwLock<Copy>>, tell: watch::Sender<()>) {
+    let mut retry = Retry::for_servers();
+    loop {
+        let watch = async {
+            let bucket = fleet.authority().await?;
+            bucket
+                .watch_with_history(">")
+                .await
+                .map_err(|error| unavailable("watch the authority", &error))
+        };
+        match watch.await {
+            Ok(mut entries) => {
+                while let Some(entry) = entries.next().await {
+                    match entry {
+                        Ok(entry) => {
+                            retry = Retry::for_servers();
+                            let mut copy = copy.write().unwrap_or_else(PoisonError::into_inner);
+                            copy.take(&entry, clock::now());
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "the watch of the authority broke, starting it again");
+                            break;
+                        }
+                    }
+                    let _ = tell.send(());
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the authority cannot be watched, trying again"),
+        }
+        retry.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_beat_that_lay_in_the_bucket_is_old() {
+        let mut copy = Copy::default();
+        copy.beat(at(100), at(160));
+        assert_eq!(copy.snapshot.synced_at(), Some(at(100)));
+    }
+
+    #[test]
+    fn clocks_that_differ_do_not_make_a_copy_stale() {
+        let mut copy = Copy::default();
+        // Our clock is ten seconds behind the sender's.
+        copy.beat(at(110), at(100));
+        copy.beat(at(111), at(101));
+        assert_eq!(copy.snapshot.synced_at(), Some(at(101)));
+    }
+
+    #[test]
+    fn beats_that_come_late_in_a_row_do_not_pass_for_fresh_ones() {
+        let mut copy = Copy::default();
+        copy.beat(at(100), at(100));
+        copy.beat(at(101), at(131));
+        copy.beat(at(102), at(131));
+        assert_eq!(copy.snapshot.synced_at(), Some(at(102)));
+    }
+}

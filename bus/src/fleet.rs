@@ -1,0 +1,268 @@
+//! A connection to a fleet.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    Client, ConnectOptions, Event, ServerError,
+    jetstream::{self, context::ContextBuilder},
+};
+use gatewright_schemas::WriterId;
+
+use crate::{Names, retry::Retry};
+
+/// The oldest server that a fleet can run on: atomic batches and scheduled messages came with it.
+pub const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
+
+/// How long an append waits for the server's acknowledgement before it is tried again under the same id.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How to reach a fleet.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Addresses of the servers, separated by commas; user and password may stand in them.
+    pub url: String,
+    /// The name of the credential: it stands in the subject of every event that this connection appends.
+    pub writer: WriterId,
+    /// The fleet's names.
+    pub names: Names,
+    /// A credentials file (JWT and seed), where the server wants one.
+    pub credentials: Option<PathBuf>,
+    /// The server syncs every message to disk before it answers: appends of different runs then go in groups.
+    pub group_commit: bool,
+}
+
+/// Why a fleet cannot be joined.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The server does not answer, or refuses.
+    #[error("cannot connect to NATS at `{url}`")]
+    Unreachable {
+        /// The addresses, without passwords.
+        url: String,
+        /// What the client says.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// The credentials file cannot be used.
+    #[error("cannot read the NATS credentials file `{}`", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server is too old.
+    #[error("nats-server `{name}` has version {found}; Gatewright needs {}.{}.{} or newer: upgrade that server", MIN_SERVER.0, MIN_SERVER.1, MIN_SERVER.2)]
+    ServerTooOld {
+        /// The server's name.
+        name: String,
+        /// Its version.
+        found: String,
+    },
+    /// The server runs without JetStream.
+    #[error(
+        "nats-server `{name}` runs without JetStream: start it with `-js` or a `jetstream` block in its configuration"
+    )]
+    NoJetStream {
+        /// The server's name.
+        name: String,
+    },
+}
+
+impl ConnectError {
+    /// Whether waiting can help.
+    pub fn is_transient(&self) -> bool {
+        use async_nats::ConnectErrorKind as Kind;
+        match self {
+            Self::Unreachable { source, .. } => {
+                matches!(source.kind(), Kind::Io | Kind::TimedOut | Kind::Dns)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A connection to one fleet under one credential. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    pub(crate) client: Client,
+    pub(crate) jetstream: jetstream::Context,
+    pub(crate) names: Arc<Names>,
+    pub(crate) writer: WriterId,
+    pub(crate) groups: Option<crate::append::GroupCommit>,
+    refusals: Refusals,
+}
+
+impl Fleet {
+    /// Connects, waiting for a server that is not there yet.
+    pub async fn connect(connection: &Connection) -> Result<Self, ConnectError> {
+        Retry::for_servers()
+            .run("connecting to NATS", ConnectError::is_transient, || {
+                Self::connect_once(connection)
+            })
+            .await
+    }
+
+    /// Connects, or says at once why it cannot.
+    pub async fn connect_once(connection: &Connection) -> Result<Self, ConnectError> {
+        let refusals = Refusals::default();
+        let events = refusals.clone();
+        let mut options = ConnectOptions::new()
+            .name(format!("gatewright {}", connection.writer))
+            .custom_inbox_prefix(format!("_INBOX.{}", connection.writer))
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempts| {
+                Duration::from_millis((50_u64 << attempts.min(5)).min(1_000))
+            })
+            .event_callback(move |event| {
+                let events = events.clone();
+                async move { events.note(&event) }
+            });
+        if let Some(path) = &connection.credentials {
+            options = options.credentials_file(path).await.map_err(|source| {
+                ConnectError::Credentials {
+                    path: path.clone(),
+                    source,
+                }
+            })?;
+        }
+        let servers: Vec<&str> = connection.url.split(',').map(str::trim).collect();
+        let client =
+            options
+                .connect(servers)
+                .await
+                .map_err(|source| ConnectError::Unreachable {
+                    url: without_passwords(&connection.url),
+                    source,
+                })?;
+        let info = client.server_info();
+        let (major, minor, patch) = MIN_SERVER;
+        if !client.is_server_compatible(major, minor, patch) {
+            return Err(ConnectError::ServerTooOld {
+                name: info.server_name,
+                found: info.version,
+            });
+        }
+        if !info.jetstream {
+            return Err(ConnectError::NoJetStream {
+                name: info.server_name,
+            });
+        }
+        let jetstream = ContextBuilder::new()
+            .ack_timeout(ACK_TIMEOUT)
+            .timeout(ACK_TIMEOUT)
+            .build(client.clone());
+        let names = Arc::new(connection.names.clone());
+        let groups = connection
+            .group_commit
+            .then(|| crate::append::GroupCommit::start(client.clone()));
+        Ok(Self {
+            client,
+            jetstream,
+            names,
+            writer: connection.writer.clone(),
+            groups,
+            refusals,
+        })
+    }
+
+    /// The fleet's names.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The credential's name.
+    pub fn writer(&self) -> &WriterId {
+        &self.writer
+    }
+
+    /// Whether the connection stands at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Version and name of the server at the other end.
+    pub fn server(&self) -> (String, String) {
+        let info = self.client.server_info();
+        (info.server_name, info.version)
+    }
+
+    /// Sends what is buffered and waits until the server has it.
+    pub async fn flush(&self) {
+        if let Err(error) = self.client.flush().await {
+            tracing::warn!(%error, "could not flush the connection to NATS");
+        }
+    }
+
+    /// Whether the server refused a publish to `subject` in the last seconds for lack of permission.
+    ///
+    /// The server tells so beside the answer, not in it: all that the publisher sees of it is a time-out.
+    pub(crate) fn was_refused(&self, subject: &str) -> bool {
+        self.refusals.lately(subject)
+    }
+}
+
+/// What the server refused lately.
+#[derive(Debug, Clone, Default)]
+struct Refusals(Arc<Mutex<VecDeque<(Instant, String)>>>);
+
+impl Refusals {
+    const KEPT: usize = 64;
+    const LATELY: Duration = Duration::from_secs(30);
+
+    fn note(&self, event: &Event) {
+        match event {
+            Event::ServerError(ServerError::Other(text))
+                if text.to_lowercase().contains("permissions violation") =>
+            {
+                tracing::error!(error = %text, "the NATS server refused this credential");
+                let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.truncate(Self::KEPT);
+                kept.push_front((Instant::now(), text.clone()));
+            }
+            Event::Disconnected => tracing::warn!("the connection to NATS is lost, reconnecting"),
+            Event::Connected => tracing::info!("connected to NATS"),
+            other => tracing::warn!(event = %other, "NATS connection"),
+        }
+    }
+
+    fn lately(&self, subject: &str) -> bool {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The server spells subjects as they were sent; lower case is how the client hands the text on.
+        let subject = subject.to_lowercase();
+        kept.iter()
+            .any(|(at, text)| at.elapsed() < Self::LATELY && text.to_lowercase().contains(&subject))
+    }
+}
+
+/// `url` fit to be shown: whatever stands before an `@` is left out.
+pub fn without_passwords(url: &str) -> String {
+    let shown = |server: &str| match (server.split_once("://"), server.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        _ => server.to_owned(),
+    };
+    url.split(',')
+        .map(|server| shown(server.trim()))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(
+            without_passwords("nats://me:se@cret@127.0.0.1:4222, b:4222"),
+            "nats://127.0.0.1:4222,b:4222"
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! A run's history, read from the stream and folded.
+
+use async_nats::{
+    Message,
+    jetstream::{message::StreamMessage, stream::DirectGetErrorKind},
+};
+use gatewright_run::{RunState, Unevolved};
+use gatewright_schemas::{Commit, RunId, StoredCommit, WorkspaceId};
+
+use crate::{Fleet, Names};
+
+/// Messages asked for at a time; the server's own limit is 1,000.
+const BATCH: usize = 200;
+
+/// A run as its history tells.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Where it stands.
+    pub state: RunState,
+    /// The sequence of its last message: the fence of the next append. 0 when it has none.
+    pub fence: u64,
+}
+
+/// Why a history cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The server does not answer.
+    #[error("cannot read the history of run `{run}` from NATS: {reason}")]
+    Unavailable {
+        /// `workspace/run`.
+        run: String,
+        /// What the client says.
+        reason: String,
+    },
+    /// A message of it cannot be read.
+    #[error("message {sequence} of run `{run}` cannot be read: {reason}")]
+    Unreadable {
+        /// `workspace/run`.
+        run: String,
+        /// The message.
+        sequence: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Its messages do not make a history.
+    #[error("the history of run `{run}` does not hold together at message {sequence}")]
+    Unevolved {
+        /// `workspace/run`.
+        run: String,
+        /// The message.
+        sequence: u64,
+        /// What does not hold.
+        #[source]
+        source: Box<Unevolved>,
+    },
+}
+
+impl LoadError {
+    /// Whether waiting can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+impl Loaded {
+    /// A run of which nothing is stored.
+    pub fn nothing(workspace: &WorkspaceId, run: &RunId) -> Self {
+        Self {
+            state: RunState::new(workspace.clone(), run.clone()),
+            fence: 0,
+        }
+    }
+
+    /// The run as a wake-up's hint has it. The fence of the next append tells whether it is still so.
+    pub fn from_hint(commit: &Commit, sequence: u64) -> Result<Self, LoadError> {
+        let mut loaded = Self::nothing(&commit.workspace_id, &commit.run_id);
+        loaded.fold(commit, sequence)?;
+        Ok(loaded)
+    }
+
+    fn fold(&mut self, commit: &Commit, sequence: u64) -> Result<(), LoadError> {
+        for event in &commit.events {
+            self.state
+                .evolve(event)
+                .map_err(|source| LoadError::Unevolved {
+                    run: format!("{}/{}", commit.workspace_id, commit.run_id),
+                    sequence,
+                    source: Box::new(source),
+                })?;
+        }
+        self.fence = sequence;
+        Ok(())
+    }
+}
+
+impl Fleet {
+    /// Reads and folds a run's history.
+    pub async fn load(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Loaded, LoadError> {
+        let mut loaded = Loaded::nothing(workspace, run);
+        self.each_commit(workspace, run, |stored| {
+            loaded.fold(&stored.commit, stored.sequence)
+        })
+        .await?;
+        Ok(loaded)
+    }
+
+    /// A run's last commit; none when nothing is stored of it.
+    pub async fn last_commit(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+    ) -> Result<Option<StoredCommit>, LoadError> {
+        let name = || format!("{workspace}/{run}");
+        let unavailable = |reason: String| LoadError::Unavailable {
+            run: name(),
+            reason,
+        };
+        let stream = self
+            .jetstream
+            .get_stream_no_info(self.names.events())
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        match stream
+            .direct_get_last_for_subject(self.names.history(workspace, run))
+            .await
+        {
+            Ok(message) => stored_commit(&self.names, &message)
+                .map(Some)
+                .map_err(|reason| LoadError::Unreadable {
+                    run: name(),
+                    sequence: message.sequence,
+                    reason,
+                }),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unavailable(error.to_string())),
+        }
+    }
+
+    /// Every commit of a run, in order.
+    pub async fn history(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+    ) -> Result<Vec<StoredCommit>, LoadError> {
+        let mut commits = Vec::new();
+        self.each_commit(workspace, run, |stored| {
+            commits.push(stored);
+            Ok(())
+        })
+        .await?;
+        Ok(commits)
+    }
+
+    async fn each_commit(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        mut each: impl FnMut(StoredCommit) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
+        let name = || format!("{workspace}/{run}");
+        let unavailable = |reason: String| LoadError::Unavailable {
+            run: name(),
+            reason,
+        };
+        let mut next = 1;
+        loop {
+            let messages = self
+                .page(
+                    &self.names.events(),
+                    &self.names.history(workspace, run),
+                    next,
+                    BATCH,
+                )
+                .await
+                .map_err(unavailable)?;
+            let full = messages.len() == BATCH;
+            for message in messages {
+                let sequence = message.sequence;
+                next = sequence + 1;
+                let stored = stored_commit(&self.names, &message).map_err(|reason| {
+                    LoadError::Unreadable {
+                        run: name(),
+                        sequence,
+                        reason,
+                    }
+                })?;
+                each(stored)?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads a message of the stream of events; otherwise tells what is wrong with it.
+pub(crate) fn stored_commit(
+    names: &Names,
+    message: &StreamMessage,
+) -> Result<StoredCommit, String> {
+    read_commit(
+        names,
+        &message.subject,
+        &message.payload,
+        message.sequence,
+        message.time,
+    )
+}
+
+/// Reads a message that a consumer delivered.
+pub(crate) fn delivered_commit(
+    names: &Names,
+    message: &Message,
+    sequence: u64,
+    stored_at: time::OffsetDateTime,
+) -> Result<StoredCommit, String> {
+    read_commit(
+        names,
+        &message.subject,
+        &message.payload,
+        sequence,
+        stored_at,
+    )
+}
+
+fn read_commit(
+    names: &Names,
+    subject: &str,
+    payload: &[u8],
+    sequence: u64,
+    stored_at: time::OffsetDateTime,
+) -> Result<StoredCommit, String> {
+    let read = names
+        .read_event(subject)
+        .ok_or_else(|| format!("its subject `{subject}` is not one of an event"))?;
+    let commit: Commit = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+    if (&commit.workspace_id, &commit.run_id) != (&read.workspace_id, &read.run_id) {
+        return Err(format!(
+            "it says to be of run `{}/{}`",
+            commit.workspace_id, commit.run_id
+        ));
+    }
+    Ok(StoredCommit {
+        sequence,
+        stored_at: stored_at.into(),
+        writer: read.writer,
+        gate: read.gate,
+        status: read.status,
+        commit,
+    })
+}

@@ -1,0 +1,83 @@
+//! Pages of a stream by direct get: many messages of one filter for one request (server 2.11).
+//!
+//! The client library reads one message a request; this reads a page, and needs no consumer and hence no permission to make one.
+
+use async_nats::{Message, StatusCode, jetstream::message::StreamMessage};
+use futures::StreamExt as _;
+use serde::Serialize;
+
+use crate::Fleet;
+
+/// How long the server may be silent within a page.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+const NO_CONTENT: u16 = 204;
+const NOT_FOUND: u16 = 404;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    seq: u64,
+    next_by_subj: &'a str,
+    batch: usize,
+}
+
+impl Fleet {
+    /// Up to `most` (1,000) messages of `stream` that match `filter`, from the sequence `from` on; fewer only at the end.
+    pub(crate) async fn page(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+        most: usize,
+    ) -> Result<Vec<StreamMessage>, String> {
+        let request = Request {
+            seq: from,
+            next_by_subj: filter,
+            batch: most,
+        };
+        let request = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
+        let inbox = self.client.new_inbox();
+        let mut answers = self
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| error.to_string())?;
+        self.client
+            .publish_with_reply(
+                format!("$JS.API.DIRECT.GET.{stream}"),
+                inbox,
+                request.into(),
+            )
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut page = Vec::new();
+        loop {
+            let message = tokio::time::timeout(PATIENCE, answers.next())
+                .await
+                .map_err(|_| "no answer in time".to_owned())?
+                .ok_or_else(|| "the connection was closed".to_owned())?;
+            match message.status {
+                None => page.push(in_stream(message)?),
+                // End of the page, and nothing (more) that matches.
+                Some(status) if [NO_CONTENT, NOT_FOUND].contains(&status.as_u16()) => {
+                    return Ok(page);
+                }
+                Some(StatusCode::NO_RESPONDERS) => {
+                    return Err(format!("nobody serves the stream `{stream}`"));
+                }
+                Some(status) => {
+                    let why = message.description.unwrap_or_default();
+                    return Err(format!("the server answered {status} {why}"));
+                }
+            }
+            if page.len() == most {
+                return Ok(page);
+            }
+        }
+    }
+}
+
+/// The message as it stands in the stream: direct gets tell that in headers.
+fn in_stream(message: Message) -> Result<StreamMessage, String> {
+    StreamMessage::try_from(message).map_err(|error| error.to_string())
+}

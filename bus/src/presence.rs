@@ -1,0 +1,129 @@
+//! Which workers there are, and whether they live.
+
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use futures::{StreamExt as _, TryStreamExt as _};
+use gatewright_schemas::{WorkerHeartbeat, WriterId};
+
+use crate::{
+    Fleet,
+    layout::{LayoutError, unavailable},
+};
+
+/// How often a worker says that it is there.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a ping says of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It answered, and says whether it holds the run that it was asked about.
+    Alive {
+        /// Whether it holds the run.
+        holds: bool,
+    },
+    /// Nobody listens under its name: its connection is gone.
+    Gone,
+    /// No answer in time; it may be slow.
+    Silent,
+}
+
+impl Fleet {
+    /// Answers pings under this connection's name until the future is dropped: that it lives, and whether it holds the run asked about.
+    ///
+    /// A worker runs this beside its loop. `holds` is given `<workspace>/<run>`.
+    pub async fn answer_pings(&self, holds: impl Fn(&str) -> bool) -> Result<(), LayoutError> {
+        let mut pings = self
+            .client
+            .subscribe(self.names.ping(&self.writer))
+            .await
+            .map_err(|error| unavailable("listen for pings", &error))?;
+        while let Some(ping) = pings.next().await {
+            let asked = String::from_utf8_lossy(&ping.payload);
+            let answer: &'static [u8] = if holds(&asked) { b"holds" } else { b"" };
+            if let Some(to) = ping.reply
+                && let Err(error) = self
+                    .client
+                    .publish(to, bytes::Bytes::from_static(answer))
+                    .await
+            {
+                tracing::debug!(%error, "a ping was not answered");
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a worker whether it lives and holds `run`, a `<workspace>/<run>`.
+    ///
+    /// A dead one's answer comes at once: the server knows that nobody listens.
+    pub async fn ping(&self, worker: &WriterId, run: &str) -> Presence {
+        let request = async_nats::Request::new()
+            .payload(run.to_owned().into())
+            .timeout(Some(Duration::from_secs(1)));
+        match self
+            .client
+            .send_request(self.names.ping(worker), request)
+            .await
+        {
+            Ok(answer) => Presence::Alive {
+                holds: &answer.payload[..] == b"holds",
+            },
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Presence::Gone,
+            Err(_) => Presence::Silent,
+        }
+    }
+
+    /// Says that this worker is there.
+    pub async fn beat(&self, heartbeat: &WorkerHeartbeat) -> Result<(), LayoutError> {
+        let value = serde_json::to_vec(heartbeat).unwrap_or_default();
+        let bucket = self.workers().await?;
+        bucket
+            .put(heartbeat.worker_id.as_str(), value.into())
+            .await
+            .map_err(|error| unavailable("write a heartbeat", &error))?;
+        Ok(())
+    }
+
+    /// Strikes a worker off the list.
+    pub async fn strike_off(&self, worker: &WriterId) -> Result<(), LayoutError> {
+        let bucket = self.workers().await?;
+        bucket
+            .purge(worker.as_str())
+            .await
+            .map_err(|error| unavailable("strike a worker off", &error))
+    }
+
+    /// Every worker on the list, with what it said last.
+    pub async fn list_workers(&self) -> Result<Vec<WorkerHeartbeat>, LayoutError> {
+        let what = "list the workers";
+        let bucket = self.workers().await?;
+        let keys = bucket
+            .keys()
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let keys: Vec<String> = keys
+            .try_collect()
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let mut workers = Vec::new();
+        for key in keys {
+            if let Some(value) = bucket
+                .get(&key)
+                .await
+                .map_err(|error| unavailable(what, &error))?
+                && let Ok(heartbeat) = serde_json::from_slice(&value)
+            {
+                workers.push(heartbeat);
+            }
+        }
+        Ok(workers)
+    }
+
+    async fn workers(&self) -> Result<async_nats::jetstream::kv::Store, LayoutError> {
+        let bucket = self.names.workers_bucket();
+        self.jetstream
+            .get_key_value(&bucket)
+            .await
+            .map_err(|error| unavailable(&format!("open the bucket `{bucket}`"), &error))
+    }
+}

@@ -1,0 +1,303 @@
+//! The queue: runs are woken here, and workers take them.
+//!
+//! A message means only "wake this run". It is acknowledged after the run's terminal or parking commit is stored, and not before;
+//! a worker that is fenced neither acknowledges nor gives back. What a late acknowledgement of a zombie takes away, the reconciler mends.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap,
+    header::NATS_MESSAGE_ID,
+    jetstream::{AckKind, Message, consumer::PullConsumer},
+};
+use futures::StreamExt as _;
+use gatewright_schemas::{Lane, Wake, Zone};
+
+use crate::{
+    Fleet,
+    layout::{ACK_WAIT, LayoutError, unavailable, unavailable_boxed},
+    retry::Retry,
+};
+
+/// How often a worker says that it still holds a run.
+pub const EXTEND_EVERY: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
+
+/// Messages of the queue that are looked at in one request.
+const PAGE: usize = 500;
+
+/// How long a pull request waits at the server for a message.
+const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// A wake-up that a worker was handed, and its lease on the run.
+#[derive(Debug)]
+pub struct Delivery {
+    message: Message,
+    /// Its sequence in the queue: the lease's name in the run's history.
+    pub sequence: u64,
+    /// How often it was handed out, this time included.
+    pub delivered: i64,
+    /// The zone it came through.
+    pub zone: Zone,
+    /// What it says; otherwise what is wrong with it.
+    pub wake: Result<Wake, String>,
+}
+
+/// The consumer of one zone and lane.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    /// The zone.
+    pub zone: Zone,
+    /// The lane.
+    pub lane: Lane,
+    consumer: PullConsumer,
+}
+
+/// Why no wake-ups come.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot take runs from the queue `{zone}`/`{lane}`: {reason}")]
+pub struct PullError {
+    zone: Zone,
+    lane: Lane,
+    reason: String,
+}
+
+impl Fleet {
+    /// Joins the workers of a zone and lane.
+    pub async fn queue(&self, zone: Zone, lane: Lane) -> Result<Queue, LayoutError> {
+        let what = format!(
+            "see the consumer `{}`",
+            self.names.queue_consumer(zone, lane)
+        );
+        let stream = self
+            .jetstream
+            .get_stream_no_info(self.names.queue())
+            .await
+            .map_err(|error| unavailable(&what, &error))?;
+        let consumer = stream
+            .get_consumer(&self.names.queue_consumer(zone, lane))
+            .await
+            .map_err(|error| unavailable_boxed(&what, &error))?;
+        Ok(Queue {
+            zone,
+            lane,
+            consumer,
+        })
+    }
+
+    /// Wakes a run. For the same state of the run and the same `reason` it is queued once, however often this is called within half a minute.
+    ///
+    /// Goes on until the server has it.
+    pub async fn wake(&self, zone: Zone, lane: Lane, wake: &Wake, reason: &str) {
+        let subject = self.names.wake(zone, lane);
+        let mut headers = HeaderMap::new();
+        let Wake {
+            workspace_id,
+            run_id,
+            seen,
+            ..
+        } = wake;
+        headers.insert(
+            NATS_MESSAGE_ID,
+            format!("{workspace_id}.{run_id}.{seen}.{reason}"),
+        );
+        // Derived serialisers of plain structs with string keys have no way to fail.
+        let payload = serde_json::to_vec(wake).unwrap_or_default();
+        self.publish_until_stored(&subject, headers, payload.into())
+            .await;
+    }
+
+    /// Publishes until the server has it. With a message id the message is stored once.
+    pub(crate) async fn publish_until_stored(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: bytes::Bytes,
+    ) {
+        let mut retry = Retry::for_servers();
+        loop {
+            let sent = match self
+                .jetstream
+                .publish_with_headers(subject.to_owned(), headers.clone(), payload.clone())
+                .await
+            {
+                Ok(acknowledgement) => acknowledgement.await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(%subject, %error, "a message is not stored yet, sending it again");
+                    retry.wait().await;
+                }
+            }
+        }
+    }
+
+    /// Wake-ups that were handed out and not yet acknowledged, oldest first, `most` at most: what a dead worker may have held.
+    pub async fn wakes_under_way(&self, most: usize) -> Result<Vec<Wake>, PullError> {
+        let mut wakes = Vec::new();
+        for (zone, lane) in crate::layout::zones_and_lanes() {
+            let failed = |reason: String| PullError { zone, lane, reason };
+            let mut queue = self
+                .queue(zone, lane)
+                .await
+                .map_err(|error| failed(error.to_string()))?;
+            let info = queue
+                .consumer
+                .info()
+                .await
+                .map_err(|error| failed(error.to_string()))?;
+            if info.num_ack_pending == 0 {
+                continue;
+            }
+            let handed_out = info.delivered.stream_sequence;
+            let mut next = info.ack_floor.stream_sequence + 1;
+            // The stream keeps only what is not acknowledged, so up to `handed_out` it is what is under way.
+            while next <= handed_out && wakes.len() < most {
+                let page = self
+                    .page(
+                        &self.names.queue(),
+                        &self.names.wake(zone, lane),
+                        next,
+                        PAGE,
+                    )
+                    .await
+                    .map_err(failed)?;
+                let full = page.len() == PAGE;
+                for message in page
+                    .into_iter()
+                    .filter(|message| message.sequence <= handed_out)
+                {
+                    next = message.sequence + 1;
+                    if let Ok(wake) = serde_json::from_slice(&message.payload) {
+                        wakes.push(wake);
+                    }
+                }
+                if !full {
+                    break;
+                }
+            }
+        }
+        Ok(wakes)
+    }
+}
+
+impl Fleet {
+    /// Whether a run that has waited in the queue since `since` cannot be in it any more: everything older is gone.
+    pub async fn queue_lost(
+        &self,
+        since: gatewright_schemas::Timestamp,
+    ) -> Result<bool, LayoutError> {
+        let what = "see the queue";
+        let stream = self
+            .jetstream
+            .get_stream(self.names.queue())
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let state = &stream.cached_info().state;
+        let oldest = gatewright_schemas::Timestamp::from(state.first_timestamp);
+        Ok(state.messages == 0 || oldest > since.plus(ACK_WAIT))
+    }
+}
+
+impl Queue {
+    /// Takes up to `most` wake-ups that wait already.
+    pub async fn take(&self, most: usize) -> Result<Vec<Delivery>, PullError> {
+        let batch = self.consumer.fetch().max_messages(most).messages().await;
+        self.collect(batch.map_err(|error| self.failed(&error))?)
+            .await
+    }
+
+    /// Waits for one wake-up, and answers with none after a while.
+    pub async fn wait(&self) -> Result<Vec<Delivery>, PullError> {
+        let batch = self
+            .consumer
+            .batch()
+            .max_messages(1)
+            .expires(LONG_POLL)
+            .messages()
+            .await;
+        self.collect(batch.map_err(|error| self.failed(&error))?)
+            .await
+    }
+
+    async fn collect(
+        &self,
+        mut batch: async_nats::jetstream::consumer::pull::Batch,
+    ) -> Result<Vec<Delivery>, PullError> {
+        let mut deliveries = Vec::new();
+        while let Some(message) = batch.next().await {
+            match message {
+                Ok(message) => deliveries.push(self.delivery(message)),
+                // What came before the fault is leased to us already and must not be lost sight of.
+                Err(error) if !deliveries.is_empty() => {
+                    tracing::warn!(%error, "a pull ended early");
+                    break;
+                }
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+        Ok(deliveries)
+    }
+
+    fn delivery(&self, message: Message) -> Delivery {
+        let (sequence, delivered) = message
+            .info()
+            .map_or((0, 1), |info| (info.stream_sequence, info.delivered));
+        let wake = serde_json::from_slice(&message.payload).map_err(|error| error.to_string());
+        Delivery {
+            message,
+            sequence,
+            delivered,
+            zone: self.zone,
+            wake,
+        }
+    }
+
+    fn failed(&self, error: &impl std::fmt::Display) -> PullError {
+        PullError {
+            zone: self.zone,
+            lane: self.lane,
+            reason: error.to_string(),
+        }
+    }
+}
+
+impl Delivery {
+    /// The run went as far as it goes: forget the message. Only after the commit that says so is stored.
+    pub async fn ack(&self) {
+        self.settle(AckKind::Ack).await;
+    }
+
+    /// Still at it: do not hand the run to another worker.
+    pub async fn extend(&self) {
+        self.settle(AckKind::Progress).await;
+    }
+
+    /// Hand the run to another worker after `delay`.
+    pub async fn give_back(&self, delay: Option<Duration>) {
+        self.settle(AckKind::Nak(delay)).await;
+    }
+
+    /// Never hand the message out again. Only after it is kept as a dead letter.
+    pub async fn discard(&self) {
+        self.settle(AckKind::Term).await;
+    }
+
+    /// The message as it came.
+    pub fn payload(&self) -> &[u8] {
+        &self.message.payload
+    }
+
+    /// Where it was published.
+    pub fn subject(&self) -> &str {
+        &self.message.subject
+    }
+
+    /// A lost acknowledgement costs a redelivery, which finds the run's history as it is.
+    async fn settle(&self, kind: AckKind) {
+        if let Err(error) = self.message.ack_with(kind).await {
+            tracing::warn!(%error, queue.sequence = self.sequence, "an acknowledgement was not sent");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use futures::future::join_all;
+use gatewright_bus::{AppendError, Fleet};
+use gatewright_local::{Binaries, NatsCluster, SyncInterval};
+use gatewright_schemas::RunStatus;
+
+use crate::support::{acme, bus, cancelled, connection, created, run};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_created_once_and_reads_back() {
+    let bus = bus().await;
+    let first = created("r1");
+    let fence = bus.fleet.append(&first, 0).await.unwrap();
+    let fenced = bus.fleet.append(&created("r1"), 0).await;
+    assert!(
+        matches!(fenced, Err(AppendError::Fenced { .. })),
+        "{fenced:?}"
+    );
+
+    let loaded = bus.fleet.load(&acme(), &run("r1")).await.unwrap();
+    assert_eq!(
+        (loaded.fence, loaded.state.status()),
+        (fence, Some(RunStatus::Queued))
+    );
+    let last = bus
+        .fleet
+        .last_commit(&acme(), &run("r1"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((last.sequence, last.commit), (fence, first.commit));
+    assert_eq!(bus.fleet.load(&acme(), &run("r2")).await.unwrap().fence, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_writers_with_one_view_one_wins() {
+    let bus = bus().await;
+    bus.fleet.append(&created("r1"), 0).await.unwrap();
+    let seen = bus.fleet.load(&acme(), &run("r1")).await.unwrap();
+    let writers = (0..8).map(|_| async { bus.fleet.append(&cancelled(&seen), seen.fence).await });
+    let won = join_all(writers)
+        .await
+        .into_iter()
+        .filter(Result::is_ok)
+        .count();
+    assert_eq!(won, 1);
+    assert_eq!(
+        bus.fleet.history(&acme(), &run("r1")).await.unwrap().len(),
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_was_lost_is_recognised_as_stored() {
+    let bus = bus().await;
+    let commit = created("r1");
+    let stored = bus.fleet.append(&commit, 0).await.unwrap();
+    // The writer never saw the answer and sends the same commit again, also long after the server forgot its id.
+    assert_eq!(bus.fleet.append(&commit, 0).await.unwrap(), stored);
+    let seen = bus.fleet.load(&acme(), &run("r1")).await.unwrap();
+    bus.fleet.append(&cancelled(&seen), stored).await.unwrap();
+    assert_eq!(bus.fleet.append(&commit, 0).await.unwrap(), stored);
+    assert_eq!(
+        bus.fleet.history(&acme(), &run("r1")).await.unwrap().len(),
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_outlives_a_server_that_goes_and_comes_back() {
+    let mut bus = bus().await;
+    bus.server.kill().await.unwrap();
+    let fleet = bus.fleet.clone();
+    let append = tokio::spawn(async move { fleet.append(&created("r1"), 0).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    bus.server.restart().await.unwrap();
+    append.await.unwrap().unwrap();
+    assert_eq!(
+        bus.fleet.history(&acme(), &run("r1")).await.unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_store_every_run_and_refuse_only_the_stale_one() {
+    let bus = bus().await;
+    let mut grouped = connection(&bus.server.url(), "writer-2");
+    grouped.group_commit = true;
+    let grouped = Fleet::connect(&grouped).await.unwrap();
+    bus.fleet.append(&created("stale"), 0).await.unwrap();
+
+    let commits: Vec<_> = (0..50)
+        .map(|n| created(&format!("r{n}")))
+        .chain([created("stale")])
+        .collect();
+    let answers = join_all(commits.iter().map(|commit| grouped.append(commit, 0))).await;
+    let (good, stale) = answers.split_at(50);
+    assert!(
+        matches!(stale, [Err(AppendError::Fenced { .. })]),
+        "{stale:?}"
+    );
+    for (n, answer) in good.iter().enumerate() {
+        let sequence = *answer.as_ref().unwrap();
+        let stored = bus
+            .fleet
+            .last_commit(&acme(), &run(&format!("r{n}")))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (stored.sequence, &stored.commit),
+            (sequence, &commits[n].commit)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_three_nodes_the_fence_holds_while_the_leader_dies() {
+    let data = tempfile::tempdir().unwrap();
+    let mut cluster = NatsCluster::start(
+        &Binaries::find().unwrap(),
+        data.path(),
+        SyncInterval::Always,
+    )
+    .await
+    .unwrap();
+    let fleet = Fleet::connect(&connection(&cluster.url(), "writer-1"))
+        .await
+        .unwrap();
+    fleet.provision(3).await.unwrap();
+
+    let race = |id: String| {
+        let fleet = fleet.clone();
+        async move {
+            fleet.append(&created(&id), 0).await.unwrap();
+            let mut seen = fleet.load(&acme(), &run(&id)).await.unwrap();
+            while seen.fence == 0 {
+                seen = fleet.load(&acme(), &run(&id)).await.unwrap();
+            }
+            let writers =
+                (0..3).map(|_| async { fleet.append(&cancelled(&seen), seen.fence).await.is_ok() });
+            join_all(writers)
+                .await
+                .into_iter()
+                .filter(|won| *won)
+                .count()
+        }
+    };
+    let races = tokio::spawn({
+        let races: Vec<_> = (0..60).map(|n| race(format!("r{n}"))).collect();
+        join_all(races)
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    cluster.nodes_mut()[0].kill().await.unwrap();
+    cluster.nodes_mut()[0].restart().await.unwrap();
+    let winners = tokio::time::timeout(Duration::from_secs(90), races)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(winners, vec![1; 60]);
+    for n in 0..60 {
+        let history = fleet
+            .history(&acme(), &run(&format!("r{n}")))
+            .await
+            .unwrap();
+        assert_eq!(history.len(), 2, "run r{n}");
+    }
+}

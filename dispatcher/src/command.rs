@@ -1,0 +1,283 @@
+//! Commands to runs: cancel, retry, wake, deadline, approvals.
+//!
+//! Each loads the run, decides, and appends behind the fence; when somebody else was faster it looks again.
+//! Given twice, a command does its work once: the second time the run is where the first left it.
+
+use gatewright_bus::{AppendError, Loaded, intake::Intake};
+use gatewright_run::{
+    Decided, RunState,
+    decide::{self, Undecided, Verdict},
+};
+use gatewright_schemas::{
+    Command, CommandMessage, ReasonCode, Reply, RunId, RunStatus, Submission, WorkspaceId, validate,
+};
+
+use crate::{Dispatcher, HandleError, admission::Admitted};
+
+impl Dispatcher {
+    pub(crate) async fn command(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+    ) -> Result<(), HandleError> {
+        let command = match validate::command(message.payload()) {
+            Ok(command) => command,
+            Err(invalid) => {
+                let reason = format!("the command is not valid: {invalid}");
+                let code = ReasonCode::SubmissionInvalid;
+                self.bury(
+                    message,
+                    workspace,
+                    Some(run_id.clone()),
+                    code,
+                    &reason,
+                    invalid.0.clone(),
+                )
+                .await;
+                let reply = Reply::Refused {
+                    run_id: Some(run_id.clone()),
+                    reason_code: Some(code),
+                    reason,
+                    violations: invalid.0,
+                };
+                message.answer(&self.fleet, &reply).await;
+                return Ok(());
+            }
+        };
+        let CommandMessage { issued_by, command } = command;
+        let reply = if run_id.is_reserved() {
+            self.authority(message, workspace, &issued_by, command)
+                .await?
+        } else {
+            self.run_command(message, workspace, run_id, issued_by, command)
+                .await?
+        };
+        message.answer(&self.fleet, &reply).await;
+        Ok(())
+    }
+
+    async fn run_command(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        issued_by: String,
+        command: Command,
+    ) -> Result<Reply, HandleError> {
+        let done = match command {
+            Command::Cancel { reason } => {
+                self.end(message, workspace, run_id, |state| {
+                    decide::cancel(state, issued_by.clone(), reason.clone())
+                })
+                .await
+            }
+            Command::Deadline => self.end(message, workspace, run_id, decide::expire).await,
+            Command::Wake => self.wake_if_queued(workspace, run_id).await,
+            Command::Retry { new_run_id } => {
+                return self.retry(message, workspace, run_id, new_run_id).await;
+            }
+            Command::DecideApproval {
+                approval_id,
+                approve,
+                reason,
+            } => {
+                let verdict = Verdict::Decided {
+                    approved: approve,
+                    by: issued_by,
+                    reason,
+                };
+                self.answer_approval(message, workspace, run_id, &approval_id, &verdict)
+                    .await
+            }
+            Command::ExpireApproval { approval_id } => {
+                self.answer_approval(message, workspace, run_id, &approval_id, &Verdict::Expired)
+                    .await
+            }
+            Command::ApplyPolicy { .. }
+            | Command::GrantCapability { .. }
+            | Command::RevokeCapability { .. }
+            | Command::RegisterPrincipal { .. }
+            | Command::QuarantinePrincipal { .. }
+            | Command::ReleasePrincipal { .. } => {
+                return Ok(refused(
+                    run_id,
+                    None,
+                    "this command belongs to `_authority`, not to a run",
+                ));
+            }
+        };
+        match done {
+            Ok(status) => Ok(Reply::Accepted {
+                run_id: run_id.clone(),
+                status: Some(status),
+                created: None,
+            }),
+            Err(HandleError::Undecided(
+                undecided @ (Undecided::NotFound | Undecided::Ended | Undecided::NotWaiting),
+            )) => {
+                let code = match undecided {
+                    Undecided::NotWaiting => Some(ReasonCode::ApprovalNotFound),
+                    _ => None,
+                };
+                Ok(refused(run_id, code, &undecided.to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Appends what `decide` makes of the run, again and again until nobody is faster.
+    async fn apply(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        decide: impl Fn(&RunState) -> Result<Decided, Undecided>,
+    ) -> Result<Loaded, HandleError> {
+        loop {
+            let run = self.fleet.load(workspace, run_id).await?;
+            let sealed = decide(&run.state)?.seal(self.stamp(message, "command"));
+            match self.fleet.append(&sealed, run.fence).await {
+                Ok(fence) => {
+                    return Ok(Loaded {
+                        state: sealed.state,
+                        fence,
+                    });
+                }
+                Err(AppendError::Fenced { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Ends the run, and tells a worker that may hold it.
+    async fn end(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        decide: impl Fn(&RunState) -> Result<Decided, Undecided>,
+    ) -> Result<RunStatus, HandleError> {
+        let ended = self.apply(message, workspace, run_id, decide).await?;
+        self.fleet.interrupt(workspace, run_id).await;
+        Ok(ended.state.status().unwrap_or(RunStatus::Failed))
+    }
+
+    async fn wake_if_queued(
+        &self,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+    ) -> Result<RunStatus, HandleError> {
+        let run = self.fleet.load(workspace, run_id).await?;
+        let status = run.state.status().ok_or(Undecided::NotFound)?;
+        if status == RunStatus::Queued {
+            self.wake(&run, None, "due").await;
+        }
+        Ok(status)
+    }
+
+    async fn answer_approval(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        approval_id: &gatewright_schemas::ApprovalId,
+        verdict: &Verdict,
+    ) -> Result<RunStatus, HandleError> {
+        let run = match self
+            .apply(message, workspace, run_id, |state| {
+                decide::answer_approval(state, approval_id, verdict.clone())
+            })
+            .await
+        {
+            Ok(run) => run,
+            // Answered before, maybe by this very message just before a crash: then only the wake-up may be missing.
+            Err(error @ HandleError::Undecided(Undecided::NotWaiting)) => {
+                let run = self.fleet.load(workspace, run_id).await?;
+                let answered = run
+                    .state
+                    .progress
+                    .as_ref()
+                    .and_then(|p| p.waiting.as_ref())
+                    .is_some_and(|w| {
+                        w.request.approval_id == *approval_id && w.approved == Some(true)
+                    });
+                let asked_yes = matches!(verdict, Verdict::Decided { approved: true, .. });
+                if !(answered && asked_yes) {
+                    return Err(error);
+                }
+                run
+            }
+            Err(error) => return Err(error),
+        };
+        let status = run.state.status().ok_or(Undecided::NotFound)?;
+        if status == RunStatus::Queued {
+            self.wake(&run, None, "approved").await;
+        }
+        Ok(status)
+    }
+
+    /// Makes a new run of what an ended one was made of.
+    async fn retry(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        new_run_id: Option<RunId>,
+    ) -> Result<Reply, HandleError> {
+        let run = self.fleet.load(workspace, run_id).await?;
+        let Some(progress) = &run.state.progress else {
+            return Ok(refused(run_id, None, "the run does not exist"));
+        };
+        if !matches!(progress.status, RunStatus::Failed | RunStatus::Cancelled) {
+            let reason = format!(
+                "the run is {}: only failed and cancelled runs can be retried",
+                progress.status
+            );
+            return Ok(refused(run_id, None, &reason));
+        }
+        // A deadline that has passed would fail the new run at once; its start is now.
+        let submission = Submission {
+            not_before: None,
+            deadline: None,
+            ..progress.created.submission.clone()
+        };
+        let new_run_id = match new_run_id {
+            Some(id) => id,
+            None => match RunId::new(self.name_of(message, "retry")) {
+                Ok(id) => id,
+                Err(error) => return Ok(refused(run_id, None, &error.to_string())),
+            },
+        };
+        let admitted = self
+            .admit(
+                message,
+                workspace,
+                &new_run_id,
+                submission,
+                Some(run_id.clone()),
+            )
+            .await?;
+        Ok(match admitted {
+            Admitted::Exists(status) => Reply::Accepted {
+                created: Some(new_run_id.to_string()),
+                run_id: new_run_id,
+                status: Some(status),
+            },
+            Admitted::Conflict => refused(
+                run_id,
+                Some(ReasonCode::RunIdConflict),
+                "the new run id is taken by another content",
+            ),
+        })
+    }
+}
+
+pub(crate) fn refused(run_id: &RunId, reason_code: Option<ReasonCode>, reason: &str) -> Reply {
+    Reply::Refused {
+        run_id: Some(run_id.clone()),
+        reason_code,
+        reason: reason.to_owned(),
+        violations: Vec::new(),
+    }
+}

@@ -1,0 +1,182 @@
+//! A tool call: its intent, its refusal, its outcome.
+
+use gatewright_policy::Permit;
+use gatewright_schemas::{
+    ApprovalId, Decision, DecisionRecord, Digest, Effect, ErrorInfo, EventBody,
+    event::{PolicyDecided, ToolFailed, ToolInvoked, ToolSucceeded},
+};
+use serde_json::Value;
+
+use super::{Turn, Undecided};
+use crate::{Decided, PlannedCall, RunState};
+
+/// A question that the gate was asked about a call, and its answer.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// `tool`, or `egress` for the request that an `egress.request` makes.
+    pub category: &'static str,
+    /// The action type, where there is one.
+    pub action_type: Option<String>,
+    /// Digest of the call's input.
+    pub input_digest: Option<Digest>,
+    /// The hosts that the input names.
+    pub hosts: Vec<String>,
+    /// The answer.
+    pub record: DecisionRecord,
+}
+
+/// A call that the gate lets happen.
+#[derive(Debug)]
+pub struct Invocation<'a> {
+    /// The gate's permit for this call: names it, its tool's definition and its input.
+    pub permit: &'a Permit,
+    /// What the gate was asked about it, in order; the first is the call itself.
+    pub asked: Vec<Asked>,
+    /// What the tool does to the world with this input.
+    pub effect: Effect,
+    /// Whether it may be executed again under the same idempotency key.
+    pub idempotent: bool,
+    /// The input as it may be shown.
+    pub shown_input: Value,
+    /// The approval that is spent with it.
+    pub approval_id: Option<ApprovalId>,
+    /// What is recorded before the intent, such as `egress.requested`.
+    pub before: Vec<EventBody>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What the tool answered, or why it failed.
+    pub result: Result<Value, ErrorInfo>,
+    /// What is recorded with it, such as `egress.allowed`.
+    pub events: Vec<EventBody>,
+    /// How often the tool was executed.
+    pub executions: u32,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+}
+
+/// Records the intent to make the call. After this is stored, and never before, the tool is executed.
+pub fn invoke(
+    state: &RunState,
+    turn: Option<Turn>,
+    call: &PlannedCall,
+    invocation: Invocation<'_>,
+) -> Result<Decided, Undecided> {
+    let mut decided = Decided::on(state);
+    decided.begin(turn)?;
+    decided.open_step()?;
+    // In shadow mode a refusal is recorded and the call is made all the same.
+    push_refusals(&mut decided, call, &invocation.asked)?;
+    for body in invocation.before {
+        decided.push(body)?;
+    }
+    let Some(first) = invocation.asked.into_iter().next() else {
+        return Err(Undecided::NotFound);
+    };
+    decided.push(EventBody::ToolInvoked(ToolInvoked {
+        tool_call_id: invocation.permit.tool_call_id().clone(),
+        tool_name: call.tool_name.clone(),
+        definition_digest: invocation.permit.definition_digest().clone(),
+        effect: invocation.effect,
+        idempotent: invocation.idempotent,
+        input: invocation.shown_input,
+        input_digest: invocation.permit.input_digest().clone(),
+        decision: first.record,
+        approval_id: invocation.approval_id,
+    }))?;
+    Ok(decided)
+}
+
+/// Records that the call is not made: the gate refused it, or it cannot be made at all.
+///
+/// Without any question asked this is a call of an unknown tool or with an invalid input.
+pub fn refuse(
+    state: &RunState,
+    turn: Option<Turn>,
+    call: &PlannedCall,
+    asked: &[Asked],
+    events: Vec<EventBody>,
+    error: ErrorInfo,
+) -> Result<Decided, Undecided> {
+    let mut decided = Decided::on(state);
+    decided.begin(turn)?;
+    decided.open_step()?;
+    push_refusals(&mut decided, call, asked)?;
+    for body in events {
+        decided.push(body)?;
+    }
+    decided.push(EventBody::ToolFailed(ToolFailed {
+        tool_call_id: call.tool_call_id.clone(),
+        tool_name: call.tool_name.clone(),
+        error: error.of_tool(&call.tool_name),
+        executions: 0,
+        duration_us: 0,
+    }))?;
+    decided.wind_up()?;
+    Ok(decided)
+}
+
+/// Records how the call ended, and ends the step and the run where it was their last.
+pub fn conclude(
+    state: &RunState,
+    call: &PlannedCall,
+    outcome: Outcome,
+) -> Result<Decided, Undecided> {
+    let mut decided = Decided::on(state);
+    for body in outcome.events {
+        decided.push(body)?;
+    }
+    let (executions, duration_us) = (outcome.executions, outcome.duration_us);
+    let tool_call_id = call.tool_call_id.clone();
+    decided.push(match outcome.result {
+        Ok(output) => EventBody::ToolSucceeded(ToolSucceeded {
+            tool_call_id,
+            output,
+            executions,
+            duration_us,
+        }),
+        Err(error) => EventBody::ToolFailed(ToolFailed {
+            tool_call_id,
+            tool_name: call.tool_name.clone(),
+            error: error.of_tool(&call.tool_name),
+            executions,
+            duration_us,
+        }),
+    })?;
+    decided.wind_up()?;
+    Ok(decided)
+}
+
+/// Adds an event for each answer that was not `allow`.
+pub(super) fn push_refusals(
+    decided: &mut Decided,
+    call: &PlannedCall,
+    asked: &[Asked],
+) -> Result<(), Undecided> {
+    for asked in asked {
+        let Some(progress) = &decided.state().progress else {
+            return Err(Undecided::NotFound);
+        };
+        let context = progress.context.as_ref().ok();
+        let body = PolicyDecided {
+            tool_call_id: call.tool_call_id.clone(),
+            tool_name: call.tool_name.clone(),
+            category: asked.category.to_owned(),
+            action_type: asked.action_type.clone(),
+            input_digest: asked.input_digest.clone(),
+            principal_id: context.and_then(|c| c.principal_id.clone()),
+            capability_token_id: context.and_then(|c| c.capability_token_id.clone()),
+            zone: progress.created.zone,
+            hosts: asked.hosts.clone(),
+            decision: asked.record.clone(),
+        };
+        match asked.record.decision {
+            Decision::Allow => {}
+            Decision::Deny => decided.push(EventBody::PolicyDenied(body))?,
+            Decision::RequireApproval => decided.push(EventBody::PolicyRequiresApproval(body))?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! What can be done to a run: one function each. Every function answers with the events of one commit.
+//!
+//! A worker's functions take a [`Turn`] on its first commit after a wake-up, and `None` after that.
+
+mod admit;
+mod approval;
+mod call;
+mod end;
+mod recover;
+
+pub use admit::{admit, reject};
+pub use approval::{Verdict, answer_approval, park_for_approval};
+pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse};
+pub use end::{cancel, exhaust, expire, finish};
+pub use recover::lose;
+
+use crate::Impossible;
+
+/// A worker's turn at a run: what its wake-up message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The message's sequence in the queue.
+    pub lease: u64,
+}
+
+/// Why something cannot be done to a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// It does not exist.
+    #[error("the run does not exist")]
+    NotFound,
+    /// It has ended; nothing can follow.
+    #[error("the run has ended already")]
+    Ended,
+    /// It does not wait for this approval.
+    #[error("the run does not wait for this approval")]
+    NotWaiting,
+    /// The events would not follow on the state: a fault of the program, nothing is appended.
+    #[error(transparent)]
+    Impossible(#[from] Impossible),
+}
