@@ -65,7 +65,7 @@ limit 100;
 comment on view denials_recent is 'The latest 100 answers of the gate that were not allow.';
 
 create view approvals_waiting as
-select workspace_id, run_id, approval_id, tool_name, reason_code, principal_id,
+select workspace_id, run_id, approval_id, tool_name, question, reason_code, principal_id,
        requested_at, expires_at, expires_at - now() as remaining
 from approvals
 where status = 'waiting'

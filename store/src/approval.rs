@@ -19,7 +19,8 @@ pub struct Approval {
     pub tool_call_id: String,
     pub tool_name: String,
     pub status: String,
-    pub reason_code: String,
+    pub question: String,
+    pub reason_code: Option<String>,
     pub principal_id: Option<String>,
     pub requested_at: Time,
     pub expires_at: Time,
@@ -38,7 +39,7 @@ macro_rules! select_approvals {
     ($tail:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Approval,
-            r#"select workspace_id, run_id, approval_id, tool_call_id, tool_name, status, reason_code, principal_id,
+            r#"select workspace_id, run_id, approval_id, tool_call_id, tool_name, status, question, reason_code, principal_id,
                 requested_at, expires_at, decided_at as "decided_at: Time", decided_by, reason,
                 used_at as "used_at: Time", encode(definition_digest, 'hex') as "definition_digest!",
                 encode(input_digest, 'hex') as "input_digest!", input

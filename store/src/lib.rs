@@ -18,6 +18,7 @@ pub mod capability;
 pub mod checkpoint;
 pub mod dead_letter;
 pub mod decision;
+pub mod dump;
 pub mod egress;
 mod error;
 pub mod event;

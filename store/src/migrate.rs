@@ -1,6 +1,9 @@
 //! Bringing a database up to date, and refusing one that this program does not fit.
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{
+    Postgres,
+    migrate::{MigrateDatabase as _, MigrateError, Migrator},
+};
 
 use crate::{Store, StoreError, error::is_transient};
 
@@ -70,6 +73,29 @@ impl SchemaError {
             },
             _ => false,
         }
+    }
+}
+
+/// Creates the database that `url` names, where it does not exist. Answers whether it did.
+///
+/// For servers of one's own, such as that of `gatewright dev`; elsewhere an administrator creates databases.
+pub async fn create_database(url: &str) -> Result<bool, StoreError> {
+    let creating = "create the database";
+    if Postgres::database_exists(url)
+        .await
+        .map_err(StoreError::during(creating))?
+    {
+        return Ok(false);
+    }
+    match Postgres::create_database(url).await {
+        Ok(()) => Ok(true),
+        // Somebody else created it at the same moment: duplicate_database, or its unique index.
+        Err(sqlx::Error::Database(error))
+            if matches!(error.code().as_deref(), Some("42P04" | "23505")) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(StoreError::during(creating)(error)),
     }
 }
 

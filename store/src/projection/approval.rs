@@ -2,6 +2,7 @@
 
 use gatewright_schemas::{
     ApprovalId, PrincipalId, ReasonCode, RunId, Timestamp, ToolCallId, WorkspaceId,
+    event::ApprovalQuestion,
 };
 use serde_json::Value;
 
@@ -42,7 +43,8 @@ pub struct ApprovalRow {
     pub approval_id: ApprovalId,
     pub tool_call_id: ToolCallId,
     pub status: ApprovalStatus,
-    pub reason_code: ReasonCode,
+    pub question: ApprovalQuestion,
+    pub reason_code: Option<ReasonCode>,
     pub principal_id: Option<PrincipalId>,
     pub tool_name: String,
     pub decided_by: Option<String>,
@@ -54,9 +56,9 @@ pub struct ApprovalRow {
 
 impl Table for ApprovalRow {
     const COPY: &'static str = "copy approvals (requested_at, expires_at, decided_at, used_at, requested_seq, workspace_id, \
-        run_id, approval_id, tool_call_id, status, reason_code, principal_id, tool_name, decided_by, reason, \
+        run_id, approval_id, tool_call_id, status, question, reason_code, principal_id, tool_name, decided_by, reason, \
         definition_digest, input_digest, input) from stdin (format binary)";
-    const FIELDS: i16 = 18;
+    const FIELDS: i16 = 19;
 
     fn fields(&self, row: &mut Row<'_>) {
         row.time(self.requested_at);
@@ -69,7 +71,8 @@ impl Table for ApprovalRow {
         row.word(self.approval_id.as_str());
         row.word(self.tool_call_id.as_str());
         row.word(self.status.as_str());
-        row.word(self.reason_code.as_str());
+        row.word(question_word(self.question));
+        row.word(self.reason_code.map(ReasonCode::as_str));
         row.word(self.principal_id.as_ref().map(AsRef::as_ref));
         row.text(self.tool_name.as_str());
         row.text(self.decided_by.as_deref());
@@ -77,5 +80,13 @@ impl Table for ApprovalRow {
         row.bytes(Some(&self.definition_digest));
         row.bytes(Some(&self.input_digest));
         row.json(Some(&self.input));
+    }
+}
+
+/// The word that stands for the question on the wire too.
+fn question_word(question: ApprovalQuestion) -> &'static str {
+    match question {
+        ApprovalQuestion::MakeTheCall => "make_the_call",
+        ApprovalQuestion::GoOnAfterUnknownOutcome => "go_on_after_unknown_outcome",
     }
 }

@@ -254,7 +254,7 @@ async fn approvals(
 ) -> Result<(), StoreError> {
     let rows = sqlx::query!(
         r#"select requested_at, expires_at, decided_at, used_at, requested_seq, workspace_id, run_id, approval_id,
-            tool_call_id, status, reason_code, principal_id, tool_name, decided_by, reason, definition_digest,
+            tool_call_id, status, question, reason_code, principal_id, tool_name, decided_by, reason, definition_digest,
             input_digest, input::text as "input!"
          from approvals
          where (workspace_id, run_id) in (select * from unnest($1::text[], $2::text[]))
@@ -277,7 +277,8 @@ async fn approvals(
             approval_id: read("approval_id", &row.approval_id)?,
             tool_call_id: read("tool_call_id", &row.tool_call_id)?,
             status: read("status", &row.status)?,
-            reason_code: read("reason_code", &row.reason_code)?,
+            question: read_json("question", &format!("{:?}", row.question))?,
+            reason_code: read_optional("reason_code", row.reason_code)?,
             principal_id: read_optional("principal_id", row.principal_id)?,
             tool_name: row.tool_name,
             decided_by: row.decided_by,
