@@ -15,6 +15,7 @@ pub fn is_public_address(address: IpAddr) -> bool {
     }
 }
 
+#[expect(clippy::unnested_or_patterns, reason = "a table: one range a line")]
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, d] = address.octets();
     let refused = matches!(
@@ -37,6 +38,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !refused
 }
 
+#[expect(clippy::unnested_or_patterns, reason = "a table: one range a line")]
 fn is_public_v6(address: Ipv6Addr) -> bool {
     if let Some(inner) = carried_v4(address) {
         return is_public_v4(inner);

@@ -6,6 +6,9 @@
 //!    An approval settles the `require_approval` objections that it was asked for, and no denial.
 //! 4. `blocked` when, and only when, the mode is `enforce` and the answer is not `allow`.
 //! 5. Not blocked: a permit.
+//!
+//! Which mode applies: the tool's own, else the document's, also to a call whose context cannot be read.
+//! Without a policy, or with a copy of it that is too old, nobody can say that shadow mode is wanted: `enforce`.
 
 use gatewright_schemas::{
     Decision, DecisionRecord, EnforcementMode, Finding, PrincipalId, ReasonCode, Timestamp,

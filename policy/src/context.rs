@@ -66,7 +66,7 @@ impl PolicyContext {
     /// that principal, whose quarantine, token and scopes bind the call all the same.
     /// An `actor_id` without an `actor_type` is refused, since an id of an unknown kind could be an agent that spares
     /// itself the check of its principal.
-    /// An `actor_type` without an `actor_id` takes the default id, which an agent's principal never has.
+    /// An `actor_type` without an `actor_id` takes the default id, so an agent that leaves its own out is not its principal's agent.
     pub fn parse(value: &Value) -> Result<Self, InvalidContext> {
         let empty = Map::new();
         let fields = match value {

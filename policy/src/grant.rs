@@ -1,7 +1,8 @@
 //! An approval as the gate sees it: bound to one call, spent once, good for exactly what it was asked for.
 
 use gatewright_schemas::{
-    ApprovalId, Decision, Digest, Finding, PrincipalId, ReasonCode, Timestamp, ToolCallId,
+    ApprovalId, Decision, DecisionRecord, Digest, Finding, PrincipalId, ReasonCode, Timestamp,
+    ToolCallId,
 };
 
 use crate::facts::Facts;
@@ -46,6 +47,18 @@ pub enum GrantState {
     Expired,
     /// Spent.
     Used,
+}
+
+/// What an approval is asked for: the `require_approval` findings of the answers to one call (of `egress.request` there are two).
+pub fn approvable<'a>(records: impl IntoIterator<Item = &'a DecisionRecord>) -> Vec<ReasonCode> {
+    let findings = records.into_iter().flat_map(|record| &record.findings);
+    let mut codes: Vec<ReasonCode> = findings
+        .filter(|finding| finding.decision == Decision::RequireApproval)
+        .map(|finding| finding.reason_code)
+        .collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
 }
 
 /// The name under which a grant's fault stands among the findings.

@@ -12,6 +12,7 @@
 //! what `gatewright policy explain` shows.
 
 pub mod address;
+pub mod approval;
 mod authorize;
 mod checks;
 mod compiled;
