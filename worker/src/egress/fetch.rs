@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gatewright_policy::host::Target;
 use gatewright_schemas::{
-    Effect, ErrorInfo, EventBody, ReasonCode, Stage,
+    ErrorInfo, EventBody, ReasonCode, Stage,
     event::{EgressAllowed, EgressBlocked},
 };
 use hyper::{HeaderMap, Method};
@@ -221,14 +221,12 @@ impl Journey<'_> {
 
     /// Whether the call took effect, this hop having come as far as `progress` says.
     fn took_effect(&self, progress: &Progress) -> TookEffect {
-        let writes = self.facts.effect == Effect::Write;
         // A write that was turned into a GET is not repeated by it: the server that redirected has answered.
-        let open = !matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        match (writes, progress.sent, progress.status) {
-            (false, ..) => TookEffect::No,
-            (true, true, None) if open => TookEffect::Unknown,
-            (true, false, _) if self.hop.hop == 0 => TookEffect::No,
-            (true, ..) => TookEffect::Answered,
+        let writes = !matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        match (progress.sent, progress.status) {
+            (true, None) if writes => self.facts.unanswered(),
+            (false, _) if self.hop.hop == 0 => TookEffect::No,
+            _ => self.facts.answered(),
         }
     }
 }

@@ -9,10 +9,7 @@ use gatewright_policy::{
 };
 use gatewright_schemas::{DecisionRecord, Digest, EventBody, ToolCallId, event::EgressRequested};
 
-use super::{
-    redact::{self, Marks},
-    secrets::Secrets,
-};
+use super::{marks::Marks, redact, secrets::Secrets};
 use crate::tool::BoxFuture;
 
 /// Answers whether a hop may happen.

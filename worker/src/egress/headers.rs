@@ -8,7 +8,7 @@ use hyper::header::{
 };
 use serde_json::{Map, Value};
 
-use super::redact::Marks;
+use super::marks::Marks;
 
 /// What the gateway calls itself.
 const AGENT: &str = concat!("gatewright/", env!("CARGO_PKG_VERSION"));
@@ -51,14 +51,18 @@ pub fn violations(headers: &Map<String, Value>) -> Vec<Violation> {
         if !seen.insert(lower) {
             object("is given twice".to_owned());
         }
-        if value
-            .as_str()
-            .is_some_and(|v| HeaderValue::from_str(v).is_err())
-        {
+        if value.as_str().is_some_and(|text| !is_plain(text)) {
             object("the value must be printable ASCII without line breaks".to_owned());
         }
     }
     violations
+}
+
+/// Beyond this, servers disagree on what a header says.
+fn is_plain(value: &str) -> bool {
+    value
+        .bytes()
+        .all(|byte| byte == b'\t' || matches!(byte, b' '..=b'~'))
 }
 
 /// The headers of the first request. What [`violations`] objects to is left out.
@@ -75,7 +79,10 @@ pub fn build(
     for (name, value) in given.into_iter().flatten() {
         let (Ok(name), Some(Ok(mut value))) = (
             HeaderName::from_bytes(name.as_bytes()),
-            value.as_str().map(HeaderValue::from_str),
+            value
+                .as_str()
+                .filter(|text| is_plain(text))
+                .map(HeaderValue::from_str),
         ) else {
             continue;
         };

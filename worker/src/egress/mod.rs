@@ -18,6 +18,7 @@ mod exchange;
 mod fetch;
 mod grant;
 mod headers;
+mod marks;
 mod order;
 mod redact;
 mod redirect;
@@ -29,8 +30,9 @@ use std::path::PathBuf;
 
 pub use grant::{HopAnswer, HopGate, HopRequest, Rules};
 pub use headers::violations as header_violations;
+pub use marks::Marks;
 pub use order::{MAX_TIMEOUT, facts, first_hop};
-pub use redact::{Marks, Redacted, input as redact_input};
+pub use redact::{Redacted, input as redact_input};
 pub use resolve::{Lookup, Resolver};
 pub use secrets::{REDACTED, Secrets};
 pub use tls::UnusableGateway;

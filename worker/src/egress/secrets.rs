@@ -4,7 +4,7 @@ use data_encoding::{BASE64, BASE64_NOPAD};
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::redact::{self, Marks};
+use super::{marks::Marks, redact};
 
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "REDACTED";

@@ -10,7 +10,8 @@ use serde_json::Value;
 ///
 /// Every worker of a fleet must hold the same definitions, so nothing in one comes from a worker's own configuration:
 /// an approval names the definition's digest, and the worker that spends it may be another one.
-#[derive(Debug, Clone, Serialize)]
+// Not `Clone`: a copy that is changed would keep the digest of what it was.
+#[derive(Debug, Serialize)]
 pub struct Definition {
     /// The name that calls use; unique, without white space around it.
     pub name: String,

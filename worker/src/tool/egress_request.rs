@@ -10,7 +10,7 @@ use gatewright_policy::Permit;
 use gatewright_schemas::{Effect, ErrorInfo, ReasonCode, Stage, Violation};
 use serde_json::{Map, Value, json};
 
-use super::{BoxFuture, Call, CallFacts, Definition, Execution, ExecutionError, TookEffect, Tool};
+use super::{BoxFuture, Call, CallFacts, Definition, Execution, ExecutionError, Tool};
 use crate::egress::{self, Fetched, Gateway, Secrets};
 
 /// Bytes of an answer's body that an error shows.
@@ -157,11 +157,7 @@ fn not_now(
     ExecutionError {
         info: ErrorInfo::new(Stage::Execution, ReasonCode::ToolExecutionFailed, reason),
         retry: facts.idempotent,
-        took_effect: if facts.effect == Effect::Write {
-            TookEffect::Answered
-        } else {
-            TookEffect::No
-        },
+        took_effect: facts.answered(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The limits that hold for every tool: the permit, the time, the size of the output, and no secrets in it.
 
 use gatewright_policy::Permit;
-use gatewright_schemas::{Effect, ErrorInfo, ReasonCode, Stage};
+use gatewright_schemas::{ErrorInfo, ReasonCode, Stage};
 use serde_json::Value;
 
-use super::{Call, CallFacts, Definition, Execution, ExecutionError, TookEffect, Tool};
+use super::{Call, CallFacts, Definition, Execution, ExecutionError, Tool};
 
 /// Executes `call` once within the limits of the tool's definition.
 ///
@@ -21,17 +21,23 @@ pub async fn execute_with_limits(tool: &dyn Tool, permit: Permit, call: &Call<'_
     let Ok(mut execution) = tokio::time::timeout(definition.timeout, execution).await else {
         return Execution::quiet(Err(timed_out(definition, &facts)));
     };
+    let secrets = call.secrets();
     execution.outcome = match execution.outcome {
-        Ok(output) => within_size(definition, call.secrets().clean(output, &call.rules.marks)),
+        Ok(output) => within_size(definition, &facts, secrets.clean(output, &call.rules.marks)),
         Err(mut error) => {
             error.info = error.info.of_tool(&definition.name);
+            error.info.reason = secrets.clean_text(&error.info.reason);
             Err(error)
         }
     };
     execution
 }
 
-fn within_size(definition: &Definition, output: Value) -> Result<Value, ExecutionError> {
+fn within_size(
+    definition: &Definition,
+    facts: &CallFacts,
+    output: Value,
+) -> Result<Value, ExecutionError> {
     let size = output.to_string().len();
     if size <= definition.max_output {
         return Ok(output);
@@ -44,7 +50,7 @@ fn within_size(definition: &Definition, output: Value) -> Result<Value, Executio
         info: ErrorInfo::new(Stage::Execution, ReasonCode::ToolOutputTooLarge, reason)
             .of_tool(&definition.name),
         retry: false,
-        took_effect: TookEffect::Answered,
+        took_effect: facts.answered(),
     })
 }
 
@@ -57,10 +63,6 @@ fn timed_out(definition: &Definition, facts: &CallFacts) -> ExecutionError {
         info: ErrorInfo::new(Stage::Execution, ReasonCode::ToolTimeout, reason)
             .of_tool(&definition.name),
         retry: facts.idempotent,
-        took_effect: if facts.effect == Effect::Write {
-            TookEffect::Unknown
-        } else {
-            TookEffect::No
-        },
+        took_effect: facts.unanswered(),
     }
 }

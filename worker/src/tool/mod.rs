@@ -70,6 +70,24 @@ pub struct CallFacts {
     pub action_type: Option<String>,
 }
 
+impl CallFacts {
+    /// What is known when the outside has answered, and the call fails nonetheless.
+    pub fn answered(&self) -> TookEffect {
+        match self.effect {
+            Effect::Write => TookEffect::Answered,
+            Effect::None | Effect::Read => TookEffect::No,
+        }
+    }
+
+    /// What is known when the call may have been carried out and no answer came.
+    pub fn unanswered(&self) -> TookEffect {
+        match self.effect {
+            Effect::Write => TookEffect::Unknown,
+            Effect::None | Effect::Read => TookEffect::No,
+        }
+    }
+}
+
 /// One call as a tool receives it.
 pub struct Call<'a> {
     /// Its id; the idempotency key at any upstream.

@@ -1,0 +1,19 @@
+//! What the worker promises, tool by tool.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod egress_address;
+mod egress_limits;
+mod egress_redirect;
+mod egress_request;
+mod egress_secrets;
+mod egress_tls;
+mod gate;
+mod redaction;
+mod server;
+mod tools;
