@@ -98,10 +98,13 @@ fn spell(secret: &str, shortest: usize, spellings: &mut Vec<String>) {
     if secret.len() < shortest || secret == REDACTED {
         return;
     }
-    let json = Value::from(secret).to_string();
+    let quoted = Value::from(secret).to_string();
+    let json = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
     spellings.extend([
         secret.to_owned(),
-        json.trim_matches('"').to_owned(),
+        json.unwrap_or(secret).to_owned(),
         form_urlencoded::byte_serialize(secret.as_bytes()).collect(),
     ]);
 }

@@ -116,6 +116,22 @@ fn a_secret_is_hidden_wherever_else_it_stands() {
 }
 
 #[test]
+fn a_secret_is_known_in_its_other_spellings() {
+    // `ann:hush/hush "it"`
+    let headers = json!({ "headers": { "Authorization": "Basic YW5uOmh1c2gvaHVzaCAiaXQi" } });
+    let secrets = redact_input(&headers, &Marks::default()).secrets;
+    let repeated = [
+        "YW5uOmh1c2gvaHVzaCAiaXQi",
+        r#"hush/hush "it""#,
+        r#"hush/hush \"it\""#,
+        "hush%2Fhush+%22it%22",
+    ];
+    for text in repeated {
+        assert_eq!(secrets.clean_text(&format!("<{text}>")), "<REDACTED>");
+    }
+}
+
+#[test]
 fn the_policy_marks_more() {
     let marks = Marks::new(&["X-Tenant"], &["ssn", "/context/customer"]);
     let input = json!({
