@@ -12,9 +12,9 @@ use std::{collections::HashMap, time::Duration};
 
 use gatewright_bus::{Fleet, LoadError, Loaded, clock, presence::Presence};
 use gatewright_schemas::{
-    Command, CommandMessage, RunId, RunStatus, Wake, WorkerHeartbeat, WorkspaceId, WriterId,
+    Command, CommandMessage, RunStatus, StoredCommit, Timestamp, Wake, WorkerHeartbeat, WriterId,
 };
-use gatewright_store::Store;
+use gatewright_store::{Store, approval, run};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Dispatcher, admission::ON_ITS_OWN};
@@ -29,12 +29,21 @@ const GRACE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long a run may stand still before it is looked at.
 const STILL: Duration = Duration::from_secs(60);
+/// Runs and approvals that are looked at in one round.
+const AT_A_TIME: u32 = 500;
 /// Runs under way that are looked at when a worker died, at most.
 const MOST: usize = 100_000;
 
-/// Watches the workers, until `shutdown`, and wakes the runs of those that die.
+/// What is known of a worker.
+struct Known {
+    heartbeat: WorkerHeartbeat,
+    /// How often in a row nobody answered for it.
+    silent_rounds: u32,
+}
+
+/// Watches the workers, until `shutdown`, and wakes the runs of those that die, sign off or start anew.
 pub async fn watch_workers(fleet: Fleet, shutdown: CancellationToken) {
-    let mut silent: HashMap<WriterId, u32> = HashMap::new();
+    let mut known: HashMap<WriterId, Known> = HashMap::new();
     let mut connected_since = tokio::time::Instant::now();
     loop {
         tokio::select! {
@@ -43,40 +52,75 @@ pub async fn watch_workers(fleet: Fleet, shutdown: CancellationToken) {
         }
         if !fleet.is_connected() {
             connected_since = tokio::time::Instant::now();
-            silent.clear();
             continue;
         }
-        let workers = match fleet.list_workers().await {
-            Ok(workers) => workers,
+        let listed = match fleet.list_workers().await {
+            Ok(listed) => listed,
             Err(error) => {
                 tracing::debug!(%error, "the workers could not be listed");
                 continue;
             }
         };
-        silent.retain(|worker, _| workers.iter().any(|w| w.worker_id == *worker));
-        let pings = workers.into_iter().map(|worker| async {
-            let presence = fleet.ping(&worker.worker_id, "").await;
-            (worker, presence)
-        });
-        for (worker, presence) in futures::future::join_all(pings).await {
-            if presence != Presence::Gone {
-                silent.remove(&worker.worker_id);
-                continue;
+        let gone = whose_runs_to_wake(&mut known, listed);
+        let asked = known.values_mut().map(|worker| async {
+            match fleet.ping(&worker.heartbeat.worker_id, "").await {
+                Presence::Gone => worker.silent_rounds += 1,
+                Presence::Alive { .. } | Presence::Silent => worker.silent_rounds = 0,
             }
-            let rounds = silent.entry(worker.worker_id.clone()).or_default();
-            *rounds += 1;
-            if *rounds >= SILENT_ROUNDS && connected_since.elapsed() > GRACE {
-                match bury_worker(&fleet, &worker).await {
-                    Ok(()) => {
-                        silent.remove(&worker.worker_id);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, worker = %worker.worker_id, "a dead worker's runs could not be woken, trying again")
-                    }
+        });
+        futures::future::join_all(asked).await;
+        let believed = connected_since.elapsed() > GRACE;
+        let dead = known
+            .values()
+            .filter(|worker| believed && worker.silent_rounds >= SILENT_ROUNDS)
+            .map(|worker| worker.heartbeat.clone());
+        for worker in gone.into_iter().chain(dead.collect::<Vec<_>>()) {
+            match bury_worker(&fleet, &worker).await {
+                Ok(()) => {
+                    known.remove(&worker.worker_id);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, worker = %worker.worker_id, "a worker's runs could not be woken, trying again");
+                    // Silent for long enough already: it is looked at again in the next round.
+                    known.insert(
+                        worker.worker_id.clone(),
+                        Known {
+                            heartbeat: worker,
+                            silent_rounds: SILENT_ROUNDS,
+                        },
+                    );
                 }
             }
         }
     }
+}
+
+/// Takes over the list; answers with those who are not on it any more, or are on it as another process.
+fn whose_runs_to_wake(
+    known: &mut HashMap<WriterId, Known>,
+    listed: Vec<WorkerHeartbeat>,
+) -> Vec<WorkerHeartbeat> {
+    let mut gone = Vec::new();
+    let mut before = std::mem::take(known);
+    for heartbeat in listed {
+        let silent_rounds = match before.remove(&heartbeat.worker_id) {
+            Some(old) if old.heartbeat.started_at == heartbeat.started_at => old.silent_rounds,
+            Some(old) => {
+                gone.push(old.heartbeat);
+                0
+            }
+            None => 0,
+        };
+        known.insert(
+            heartbeat.worker_id.clone(),
+            Known {
+                heartbeat,
+                silent_rounds,
+            },
+        );
+    }
+    gone.extend(before.into_values().map(|old| old.heartbeat));
+    gone
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -89,55 +133,59 @@ enum MendError {
     Layout(#[from] gatewright_bus::layout::LayoutError),
 }
 
-/// Wakes every run that the dead worker may have held, and strikes it off the list.
+/// Wakes every run that the worker may have held, and strikes it off the list.
 async fn bury_worker(fleet: &Fleet, worker: &WorkerHeartbeat) -> Result<(), MendError> {
     let name = &worker.worker_id;
-    tracing::warn!(worker = %name, "a worker is gone, waking what it held");
+    tracing::info!(worker.id = %name, "a worker is gone, waking what it held");
     let mut woken = 0_usize;
     for wake in fleet.wakes_under_way(MOST).await? {
         let Some(last) = fleet.last_commit(&wake.workspace_id, &wake.run_id).await? else {
             continue;
         };
-        let held = match last.status {
-            Some(RunStatus::Running) => last.writer == *name,
-            // Taken, perhaps by the dead worker, and not begun. A worker that has begun meanwhile ignores the wake-up.
+        let orphaned = match last.status {
+            Some(RunStatus::Running) => last.writer == *name && is_let_go(fleet, &last).await,
+            // Taken, perhaps by this worker, and not begun. One that has begun meanwhile ignores the wake-up.
             Some(RunStatus::Queued) => true,
             _ => false,
         };
-        if held {
+        if orphaned {
             let reason = format!("gone-{name}-{}", worker.started_at.as_micros());
-            wake_as_seen(
-                fleet,
-                &wake.workspace_id,
-                &wake.run_id,
-                last.sequence,
-                &reason,
-            )
-            .await?;
+            wake_as_seen(fleet, &last, &reason).await?;
             woken += 1;
         }
     }
-    fleet.strike_off(name).await?;
-    tracing::info!(worker = %name, runs = woken, "woke the runs of a dead worker");
+    let is_back = fleet
+        .list_workers()
+        .await?
+        .iter()
+        .any(|w| w.worker_id == *name && w.started_at != worker.started_at);
+    if !is_back {
+        fleet.strike_off(name).await?;
+    }
+    tracing::info!(worker.id = %name, runs = woken, "woke what a worker held");
     Ok(())
 }
 
+/// Whether the worker that wrote last does not hold the run any more: it is gone, or says so.
+async fn is_let_go(fleet: &Fleet, last: &StoredCommit) -> bool {
+    let run = format!("{}/{}", last.commit.workspace_id, last.commit.run_id);
+    matches!(
+        fleet.ping(&last.writer, &run).await,
+        Presence::Gone | Presence::Alive { holds: false }
+    )
+}
+
 /// Wakes the run if it still stands where it was seen.
-async fn wake_as_seen(
-    fleet: &Fleet,
-    workspace: &WorkspaceId,
-    run: &RunId,
-    seen: u64,
-    reason: &str,
-) -> Result<(), LoadError> {
-    let Loaded { state, fence } = fleet.load(workspace, run).await?;
-    let Some(progress) = state.progress.filter(|_| fence == seen) else {
+async fn wake_as_seen(fleet: &Fleet, seen: &StoredCommit, reason: &str) -> Result<(), LoadError> {
+    let (workspace_id, run_id) = (seen.commit.workspace_id.clone(), seen.commit.run_id.clone());
+    let Loaded { state, fence } = fleet.load(&workspace_id, &run_id).await?;
+    let Some(progress) = state.progress.filter(|_| fence == seen.sequence) else {
         return Ok(());
     };
     let wake = Wake {
-        workspace_id: workspace.clone(),
-        run_id: run.clone(),
-        seen,
+        workspace_id,
+        run_id,
+        seen: fence,
         hint: None,
     };
     fleet
@@ -164,50 +212,43 @@ async fn look(
     store: &Store,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let now = clock::now();
-    let before = gatewright_schemas::Timestamp::from_micros(
+    let before = Timestamp::from_micros(
         now.as_micros() - i64::try_from(STILL.as_micros()).unwrap_or(i64::MAX),
     );
-    for run in store.runs_standing_still(before, 500).await? {
-        // The read tables lag; the stream tells how it really stands.
+    for run in run::not_moved_since(store, before, now, AT_A_TIME).await? {
+        // The read tables lag; the stream tells how the run really stands.
         let Some(last) = fleet.last_commit(&run.workspace_id, &run.run_id).await? else {
             continue;
         };
-        let moved = last.stored_at > before;
-        let orphaned = match last.status {
-            Some(RunStatus::Running) => {
-                let held = fleet
-                    .ping(
-                        &last.writer,
-                        &format!("{}/{}", run.workspace_id, run.run_id),
-                    )
-                    .await;
-                matches!(held, Presence::Gone | Presence::Alive { holds: false })
-            }
-            Some(RunStatus::Queued) => fleet.queue_lost(last.stored_at).await?,
-            _ => false,
-        };
-        if orphaned && !moved {
+        let orphaned = last.stored_at < before
+            && match last.status {
+                Some(RunStatus::Running) => is_let_go(fleet, &last).await,
+                Some(RunStatus::Queued) => fleet.queue_lost(last.stored_at).await?,
+                _ => false,
+            };
+        if orphaned {
             tracing::warn!(run.id = %run.run_id, "a run stands still and nobody holds it, waking it");
-            let reason = format!("orphan-{}", now.as_micros() / 60_000_000);
             wake_as_seen(
                 fleet,
-                &run.workspace_id,
-                &run.run_id,
-                last.sequence,
-                &reason,
+                &last,
+                &format!("orphan-{}", now.as_micros() / 60_000_000),
             )
             .await?;
         }
     }
-    for lapsed in store.approvals_lapsed(now, 500).await? {
+    for lapsed in approval::lapsed(store, now, AT_A_TIME).await? {
         let command = CommandMessage {
             issued_by: ON_ITS_OWN.into(),
             command: Command::ExpireApproval {
-                approval_id: lapsed.approval_id,
+                approval_id: lapsed.approval_id.parse()?,
             },
         };
         fleet
-            .tell(&lapsed.workspace_id, &lapsed.run_id, &command)
+            .tell(
+                &lapsed.workspace_id.parse()?,
+                &lapsed.run_id.parse()?,
+                &command,
+            )
             .await;
     }
     Ok(())

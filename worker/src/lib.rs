@@ -1,4 +1,193 @@
-//! Being built.
+//! The worker: takes runs from the queue, asks the gate about every tool call, executes what it allows, records what happened.
+//!
+//! Start at [`turn`]: one wake-up, from the history to the acknowledgement, in a screen.
+//!
+//! - `pull` takes as many wake-ups as there are free slots, interactive ones first.
+//! - `ask` puts a call before the gate (`gatewright_policy::authorize_tool_call`), the only source of the permit that a tool's `execute` consumes.
+//! - `execute` executes an allowed call, again where it may be repeated.
+//! - [`tool`] has the tools, [`egress`] the gateway to the outside.
+//!
+//! Not here: whether a call may happen (`policy`), what a run does next (`run`), how a commit is fenced (`bus`).
 
+mod ask;
 pub mod egress;
+mod execute;
+mod held;
+mod pull;
 pub mod tool;
+mod turn;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use gatewright_bus::{
+    Fleet, authority::LiveSnapshot, clock, layout::LayoutError, presence::HEARTBEAT_EVERY,
+    queue::Queue, retry::Retry,
+};
+use gatewright_schemas::{Lane, Timestamp, WorkerHeartbeat, Zone};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{held::Held, pull::Slots, tool::Registry};
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The zones whose runs it takes.
+    pub zones: Vec<Zone>,
+    /// Runs that it moves at once.
+    pub concurrency: usize,
+    /// How long it goes on with what it holds when it is to stop. What is then left is taken over by others.
+    pub drain_patience: Duration,
+    /// How many workers in a row may die or hang at one point of a run before the run is given up.
+    pub max_crashes: u32,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            zones: Zone::ALL.to_vec(),
+            concurrency: 64,
+            drain_patience: Duration::from_secs(25),
+            max_crashes: 5,
+        }
+    }
+}
+
+/// A worker. Cheap to clone; clones share its slots.
+#[derive(Clone)]
+pub struct Worker(Arc<Inner>);
+
+struct Inner {
+    fleet: Fleet,
+    authority: LiveSnapshot,
+    registry: Registry,
+    queues: Vec<Queue>,
+    config: WorkerConfig,
+    slots: Slots,
+    held: Held,
+    draining: CancellationToken,
+    started_at: Timestamp,
+}
+
+impl Worker {
+    /// Joins the workers of its zones. Fails when the fleet is not provisioned.
+    pub async fn join(
+        fleet: Fleet,
+        registry: Registry,
+        config: WorkerConfig,
+    ) -> Result<Self, LayoutError> {
+        let mut queues = Vec::new();
+        // Every zone's interactive runs go before anybody's background ones.
+        for lane in [Lane::Interactive, Lane::Background] {
+            for zone in &config.zones {
+                queues.push(fleet.queue(*zone, lane).await?);
+            }
+        }
+        Ok(Self(Arc::new(Inner {
+            authority: LiveSnapshot::watch(&fleet),
+            registry,
+            queues,
+            slots: Slots::new(config.concurrency),
+            config,
+            held: Held::default(),
+            draining: CancellationToken::new(),
+            started_at: clock::now(),
+            fleet,
+        })))
+    }
+
+    /// Works until `shutdown`. Then it takes no more runs, finishes or hands back those that it holds, and signs off.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let turns = TaskTracker::new();
+        let alive = CancellationToken::new();
+        let company = TaskTracker::new();
+        company.spawn(
+            alive
+                .clone()
+                .run_until_cancelled_owned(answer_pings(self.clone())),
+        );
+        company.spawn(
+            alive
+                .clone()
+                .run_until_cancelled_owned(hear_interrupts(self.clone())),
+        );
+        company.spawn(alive.clone().run_until_cancelled_owned(beat(self.clone())));
+
+        shutdown
+            .run_until_cancelled(pull::pull(&self, &turns))
+            .await;
+
+        self.0.draining.cancel();
+        turns.close();
+        tracing::info!(runs = self.0.held.count(), "draining");
+        if tokio::time::timeout(self.0.config.drain_patience, turns.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                runs = self.0.held.count(),
+                "leaving runs to be taken over by other workers"
+            );
+        }
+        alive.cancel();
+        company.close();
+        company.wait().await;
+        if let Err(error) = self.0.fleet.strike_off(self.0.fleet.writer()).await {
+            tracing::warn!(%error, "could not sign off");
+        }
+        self.0.fleet.flush().await;
+    }
+}
+
+async fn answer_pings(worker: Worker) {
+    let mut retry = Retry::for_servers();
+    loop {
+        if let Err(error) = worker
+            .0
+            .fleet
+            .answer_pings(|run| worker.0.held.holds(run))
+            .await
+        {
+            tracing::warn!(%error, "pings are not answered, trying again");
+        }
+        retry.wait().await;
+    }
+}
+
+async fn hear_interrupts(worker: Worker) {
+    let mut retry = Retry::for_servers();
+    loop {
+        match worker.0.fleet.interrupts().await {
+            Ok(mut interrupts) => {
+                while let Some((workspace, run)) = interrupts.next().await {
+                    worker.0.held.interrupt(&format!("{workspace}/{run}"));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "interrupts are not heard, trying again"),
+        }
+        retry.wait().await;
+    }
+}
+
+/// Says every second that the worker is there, and how busy it is. It stops when the loop that takes runs stops.
+async fn beat(worker: Worker) {
+    let inner = &worker.0;
+    loop {
+        let heartbeat = WorkerHeartbeat {
+            worker_id: inner.fleet.writer().clone(),
+            zones: inner.config.zones.clone(),
+            slots: u32::try_from(inner.config.concurrency).unwrap_or(u32::MAX),
+            busy: u32::try_from(inner.held.count()).unwrap_or(u32::MAX),
+            version: env!("CARGO_PKG_VERSION").into(),
+            started_at: inner.started_at,
+            seen_at: clock::now(),
+            draining: inner.draining.is_cancelled(),
+        };
+        if inner.slots.pulled_lately()
+            && let Err(error) = inner.fleet.beat(&heartbeat).await
+        {
+            tracing::warn!(%error, "a heartbeat was not sent");
+        }
+        tokio::time::sleep(HEARTBEAT_EVERY).await;
+    }
+}

@@ -107,11 +107,17 @@ pub fn refuse(
     for body in events {
         decided.push(body)?;
     }
+    // More than 0 when an earlier attempt was allowed to make the call, and this one is not.
+    let earlier = state
+        .progress
+        .as_ref()
+        .and_then(|p| p.open_call.as_ref())
+        .map_or(0, |o| o.intents);
     decided.push(EventBody::ToolFailed(ToolFailed {
         tool_call_id: call.tool_call_id.clone(),
         tool_name: call.tool_name.clone(),
         error: error.of_tool(&call.tool_name),
-        executions: 0,
+        executions: earlier,
         duration_us: 0,
     }))?;
     decided.wind_up()?;

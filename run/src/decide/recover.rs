@@ -10,12 +10,13 @@ use crate::{Decided, OpenCall, PlannedCall, RunState};
 
 /// Records that nobody knows whether the open call took effect. The run fails, goes on or asks a person, as it wished.
 ///
-/// `why` is told to people; `ask_until` is when such a question lapses.
+/// `why` is told to people; `ask_until` is when such a question lapses; `events` are recorded before.
 pub fn lose(
     state: &RunState,
     turn: Option<Turn>,
     call: &PlannedCall,
     open: &OpenCall,
+    events: Vec<EventBody>,
     why: &str,
     ask_until: Timestamp,
 ) -> Result<Decided, Undecided> {
@@ -40,6 +41,9 @@ pub fn lose(
     };
     let mut decided = Decided::on(state);
     decided.begin(turn)?;
+    for body in events {
+        decided.push(body)?;
+    }
     push_unknown(&mut decided, open, why)?;
     if asks {
         push_request(&mut decided, request)?;

@@ -1,0 +1,281 @@
+use gatewright_run::{
+    Next,
+    decide::{self, Undecided, Verdict},
+    next,
+};
+use gatewright_schemas::{
+    ApprovalId, EventBody, Gate, ReasonCode, RunStatus, Stage, event::WaitingFor,
+};
+use serde_json::json;
+
+use crate::world::{Did, Story, ask, enforced, request, snapshot, tonight};
+
+fn parked(tool: &str) -> Story {
+    let mut story = Story::calling(&[&[tool]]);
+    assert_eq!(story.work_well(), Did::Parked);
+    story
+}
+
+#[test]
+fn a_call_that_needs_approval_parks_the_run() {
+    let story = parked("pay");
+    assert_eq!(
+        story.last(),
+        [
+            "run.started",
+            "step.created",
+            "policy.requires_approval",
+            "approval.requested",
+            "run.suspended"
+        ]
+    );
+    assert_eq!(story.status(), RunStatus::WaitingApproval);
+    assert_eq!(story.commits.last().unwrap().gate, Gate::RequireApproval);
+    assert_eq!(next(&story.state), Next::Nothing);
+    let progress = story.state.progress.as_ref().unwrap();
+    assert_eq!(progress.lease, None, "a parked run holds no lease");
+    let bodies = story.last_bodies();
+    let EventBody::RunSuspended(suspended) = &bodies[4] else {
+        panic!("{bodies:?}");
+    };
+    assert_eq!(
+        suspended.waiting_for,
+        WaitingFor::Approval {
+            approval_id: ApprovalId::new("acme.r1.1.1.a1").unwrap(),
+            expires_at: tonight(),
+        }
+    );
+}
+
+#[test]
+fn an_approved_call_is_made_once_woken_and_spends_the_approval() {
+    let mut story = parked("pay");
+    let id = story.approval_id();
+    assert_eq!(story.decide_approval(true), ["approval.decided"]);
+    assert_eq!(story.status(), RunStatus::Queued);
+    assert_eq!(story.work_well(), Did::Invoked);
+    assert_eq!(story.last(), ["run.resumed", "tool.invoked"]);
+    assert_eq!(story.commits.last().unwrap().gate, Gate::Allow);
+    let bodies = story.last_bodies();
+    let EventBody::RunResumed(resumed) = &bodies[0] else {
+        panic!("{bodies:?}");
+    };
+    assert!(!resumed.takeover);
+    assert_eq!(resumed.attempt, 2);
+    let EventBody::ToolInvoked(invoked) = &bodies[1] else {
+        panic!("{bodies:?}");
+    };
+    assert_eq!(invoked.approval_id, Some(id));
+    assert_eq!(
+        invoked.decision.reason_code,
+        ReasonCode::ApprovalAllowsAction
+    );
+    let progress = story.state.progress.as_ref().unwrap();
+    assert_eq!(progress.waiting, None, "the approval is spent");
+    assert_eq!(story.work_off(), RunStatus::Succeeded);
+}
+
+#[test]
+fn an_approval_does_not_outlive_a_denial() {
+    let mut story = parked("pay");
+    story.decide_approval(true);
+    story = story.under(snapshot(
+        "default = \"allow\"\nrequire_approval = [\"pay\"]\nkill_switches.tools = [\"pay\"]\n",
+    ));
+    assert_eq!(story.work_well(), Did::Refused);
+    assert_eq!(
+        story.last(),
+        [
+            "run.resumed",
+            "policy.denied",
+            "tool.failed",
+            "step.completed",
+            "run.failed"
+        ]
+    );
+}
+
+#[test]
+fn each_request_of_a_run_has_an_id_of_its_own() {
+    let mut story = Story::calling(&[&["pay", "pay"]]);
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        story.work_off();
+        ids.push(story.approval_id().to_string());
+        story.decide_approval(true);
+    }
+    assert_eq!(ids, ["acme.r1.1.1.a1", "acme.r1.1.2.a2"]);
+    assert_eq!(story.work_off(), RunStatus::Succeeded);
+}
+
+#[test]
+fn a_no_fails_the_call_and_the_run() {
+    let mut story = parked("pay");
+    assert_eq!(
+        story.decide_approval(false),
+        [
+            "approval.decided",
+            "tool.failed",
+            "step.completed",
+            "run.failed"
+        ]
+    );
+    assert_eq!(story.commits.last().unwrap().gate, Gate::None);
+    let bodies = story.last_bodies();
+    let EventBody::RunFailed(failed) = &bodies[3] else {
+        panic!("{bodies:?}");
+    };
+    assert_eq!(failed.error.stage, Stage::ToolPolicy);
+    assert_eq!(failed.error.reason_code, ReasonCode::ApprovalDenied);
+    assert!(failed.error.blocked);
+    assert!(
+        failed.error.reason.contains("`ann`") && failed.error.reason.contains("because"),
+        "{}",
+        failed.error.reason
+    );
+}
+
+#[test]
+fn a_no_fails_the_run_also_where_failures_are_passed_over() {
+    let mut story = Story::of(&json!({ "steps": [{ "tool_calls": [
+        { "tool": "pay", "on_failure": "continue" }, { "tool": "read" }
+    ] }] }));
+    story.work_off();
+    story.decide_approval(false);
+    assert_eq!(story.status(), RunStatus::Failed);
+}
+
+#[test]
+fn silence_fails_the_call_and_the_run() {
+    let mut story = parked("pay");
+    let id = story.approval_id();
+    let expired = decide::answer_approval(&story.state, &id, Verdict::Expired);
+    assert_eq!(
+        story.append(expired),
+        [
+            "approval.expired",
+            "tool.failed",
+            "step.completed",
+            "run.failed"
+        ]
+    );
+    let bodies = story.last_bodies();
+    let EventBody::ToolFailed(failed) = &bodies[1] else {
+        panic!("{bodies:?}");
+    };
+    assert_eq!(failed.error.reason_code, ReasonCode::ApprovalExpired);
+    assert_eq!(failed.executions, 0);
+}
+
+#[test]
+fn an_approval_is_answered_once_and_only_the_one_that_is_asked_for() {
+    let mut story = parked("pay");
+    let yes = || Verdict::Decided {
+        approved: true,
+        by: "ann".into(),
+        reason: None,
+    };
+    let other = ApprovalId::new("acme.r1.1.1.a2").unwrap();
+    assert_eq!(
+        decide::answer_approval(&story.state, &other, yes()).unwrap_err(),
+        Undecided::NotWaiting
+    );
+    let id = story.approval_id();
+    story.decide_approval(true);
+    for verdict in [yes(), Verdict::Expired] {
+        assert_eq!(
+            decide::answer_approval(&story.state, &id, verdict).unwrap_err(),
+            Undecided::NotWaiting
+        );
+    }
+    story.work_off();
+    assert_eq!(
+        decide::answer_approval(&story.state, &id, yes()).unwrap_err(),
+        Undecided::Ended
+    );
+}
+
+#[test]
+fn a_run_that_wishes_so_fails_instead_of_waiting() {
+    let mut story = Story::of(&json!({
+        "policy": { "on_approval": "fail" }, "steps": [{ "tool_calls": [{ "tool": "pay" }] }]
+    }));
+    assert_eq!(story.work_well(), Did::Refused);
+    assert_eq!(
+        story.last(),
+        [
+            "run.started",
+            "step.created",
+            "policy.requires_approval",
+            "tool.failed",
+            "step.completed",
+            "run.failed"
+        ]
+    );
+    assert_eq!(story.commits.last().unwrap().gate, Gate::RequireApproval);
+}
+
+#[test]
+fn an_approval_is_asked_only_for_the_call_whose_turn_it_is() {
+    let mut story = Story::calling(&[&["pay", "renew"]]);
+    let first = story.wanted();
+    let second = story.state.progress.as_ref().unwrap().plan.steps[0].calls[1].clone();
+    let (asked, _) = ask(&story.state, &first, &enforced());
+    let turn = story.turn();
+    let request = request(&story.state, &second, &asked);
+    assert!(decide::park_for_approval(&story.state, turn, &first, &[asked], request).is_err());
+}
+
+#[test]
+fn a_call_that_was_interrupted_may_need_approval_to_be_made_again() {
+    let mut story = Story::calling(&[&["renew"]]).under(snapshot("default = \"allow\""));
+    assert_eq!(story.work_well(), Did::Invoked);
+    story.crash();
+    story = story.under(enforced());
+    assert_eq!(story.work_well(), Did::Parked);
+    assert_eq!(
+        story.last(),
+        [
+            "run.resumed",
+            "policy.requires_approval",
+            "approval.requested",
+            "run.suspended"
+        ]
+    );
+    let mut refused = story.clone();
+    refused.decide_approval(false);
+    assert_eq!(executions(&refused), 1, "it may have been executed before");
+    story.decide_approval(true);
+    assert_eq!(story.work_off(), RunStatus::Succeeded);
+}
+
+#[test]
+fn a_call_that_was_interrupted_and_is_denied_now_tells_that_it_was_made() {
+    let mut story = Story::calling(&[&["read"]]);
+    assert_eq!(story.work_well(), Did::Invoked);
+    story.crash();
+    story = story.under(snapshot("default = \"deny\""));
+    assert_eq!(story.work_well(), Did::Refused);
+    assert_eq!(
+        story.last(),
+        [
+            "run.resumed",
+            "policy.denied",
+            "tool.failed",
+            "step.completed",
+            "run.failed"
+        ]
+    );
+    assert_eq!(executions(&story), 1, "it may have been executed before");
+}
+
+fn executions(story: &Story) -> u32 {
+    story
+        .last_bodies()
+        .iter()
+        .find_map(|body| match body {
+            EventBody::ToolFailed(failed) => Some(failed.executions),
+            _ => None,
+        })
+        .unwrap()
+}

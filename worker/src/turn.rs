@@ -1,0 +1,274 @@
+//! A turn at a run: from a wake-up to its acknowledgement.
+//!
+//! Load the run, decide what is next, ask the gate, append the intent, execute, append the outcome; again until the run ends or parks;
+//! then acknowledge. Whoever is fenced on the way stops where it is: no effect, no acknowledgement.
+
+use std::time::Duration;
+
+use gatewright_bus::{
+    AppendError, LoadError, Loaded, clock,
+    queue::{Delivery, EXTEND_EVERY},
+    retry::Retry,
+};
+use gatewright_run::{
+    Decided, Next, Stamp,
+    decide::{self, Turn, Undecided},
+    next,
+};
+use gatewright_schemas::{DeadLetter, ReasonCode, RunStatus, Wake, WorkspaceId};
+
+use crate::{Worker, ask::Way, held::Hold};
+
+/// Why a turn ends before its time.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TurnError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
+    #[error("somebody ended the run")]
+    Interrupted,
+}
+
+/// A run in this worker's hands.
+pub(crate) struct AtHand<'a> {
+    pub(crate) run: Loaded,
+    /// The turn to begin with the first commit; none once it has begun.
+    pub(crate) turn: Option<Turn>,
+    pub(crate) hold: &'a Hold,
+}
+
+impl Worker {
+    /// Works on a wake-up, and keeps its lease alive meanwhile.
+    pub(crate) async fn take_turn(&self, delivery: Delivery) {
+        let wake = match &delivery.wake {
+            Ok(wake) => wake,
+            Err(reason) => {
+                return self
+                    .bury(&delivery, None, ReasonCode::SubmissionInvalid, reason)
+                    .await;
+            }
+        };
+        let hold = self
+            .0
+            .held
+            .hold(format!("{}/{}", wake.workspace_id, wake.run_id));
+        let ended = tokio::select! {
+            ended = self.advance(&delivery, wake, &hold) => ended,
+            never = keep_alive(&delivery) => match never {},
+        };
+        match ended {
+            Ok(true) => delivery.ack().await,
+            Ok(false) => delivery.give_back(None).await,
+            Err(error) => self.stop(&delivery, wake, error).await,
+        }
+    }
+
+    /// Moves the run as far as it goes; answers whether it went all the way, or has to be handed back.
+    async fn advance(
+        &self,
+        delivery: &Delivery,
+        wake: &Wake,
+        hold: &Hold,
+    ) -> Result<bool, TurnError> {
+        let Some(mut hand) = self.take_in_hand(delivery, wake, hold).await? else {
+            return Ok(true);
+        };
+        loop {
+            let state = &hand.run.state;
+            let decided = match next(state) {
+                Next::Nothing => return Ok(true),
+                // A worker that is to stop hands the run on between two calls.
+                _ if self.0.draining.is_cancelled() => return Ok(false),
+                _ if self.is_poison(&hand) => {
+                    self.bury_run(delivery, wake).await;
+                    decide::exhaust(state, hand.turn, self.0.config.max_crashes)?
+                }
+                Next::Finish => decide::finish(state, hand.turn)?,
+                Next::Recover(call, open) if !open.idempotent => {
+                    let why = "the worker that made it died or hung before it recorded the outcome";
+                    decide::lose(
+                        state,
+                        hand.turn,
+                        call,
+                        open,
+                        Vec::new(),
+                        why,
+                        self.ask_until(),
+                    )?
+                }
+                Next::Call(call) | Next::Recover(call, _) => {
+                    let call = call.clone();
+                    match self.ask(&hand, &call).await? {
+                        Way::Barred(decided) => *decided,
+                        Way::Open(decided, permitted) => {
+                            self.append(&mut hand, *decided).await?;
+                            self.execute(&hand, &call, *permitted).await?
+                        }
+                    }
+                }
+            };
+            self.append(&mut hand, decided).await?;
+        }
+    }
+
+    /// The run as it stands, if this wake-up gives a right to it.
+    async fn take_in_hand<'a>(
+        &self,
+        delivery: &Delivery,
+        wake: &Wake,
+        hold: &'a Hold,
+    ) -> Result<Option<AtHand<'a>>, TurnError> {
+        let turn = Some(Turn {
+            lease: delivery.sequence,
+        });
+        // A first delivery may trust the hint: a stale one is fenced at its first append, before any effect.
+        if let (1, Some(commit)) = (delivery.delivered, &wake.hint) {
+            let run = Loaded::from_hint(commit, wake.seen)?;
+            return Ok(self
+                .is_in_zone(delivery, &run)
+                .then_some(AtHand { run, turn, hold }));
+        }
+        let run = self.load(wake).await?;
+        let Some(progress) = &run.state.progress else {
+            return Ok(None);
+        };
+        let is_as_seen = run.fence == wake.seen;
+        let is_ours = progress.lease == Some(delivery.sequence);
+        // Neither: the run went on under another wake-up, and this one has nothing to say.
+        let is_due = (is_as_seen || is_ours) && !progress.status.is_terminal();
+        let takes = is_due && self.is_in_zone(delivery, &run);
+        Ok(takes.then_some(AtHand { run, turn, hold }))
+    }
+
+    async fn load(&self, wake: &Wake) -> Result<Loaded, LoadError> {
+        Retry::for_servers()
+            .run("loading a run", LoadError::is_transient, || {
+                self.0.fleet.load(&wake.workspace_id, &wake.run_id)
+            })
+            .await
+    }
+
+    /// A run comes through its own zone's queue or not at all, whatever a message says.
+    fn is_in_zone(&self, delivery: &Delivery, run: &Loaded) -> bool {
+        let zone = run.state.progress.as_ref().map(|p| p.created.zone);
+        let is_in_zone = zone == Some(delivery.zone);
+        if !is_in_zone {
+            tracing::error!(run.id = %run.state.run_id, queue.zone = %delivery.zone, "a wake-up came through another zone's queue and is dropped");
+        }
+        is_in_zone
+    }
+
+    /// Appends what was decided; afterwards the run at hand is where that leaves it.
+    async fn append(&self, hand: &mut AtHand<'_>, decided: Decided) -> Result<(), TurnError> {
+        let sealed = decided.seal(Stamp {
+            commit_id: clock::fresh_commit_id(),
+            occurred_at: clock::now(),
+            writer: self.0.fleet.writer().clone(),
+            causation_id: hand.turn.map(|turn| format!("queue-{}", turn.lease)),
+        });
+        let append = self.0.fleet.append(&sealed, hand.run.fence);
+        let fence = tokio::select! {
+            fence = append => fence?,
+            // The run is over: whether or not this commit is stored, nothing may follow.
+            () = hand.hold.interrupted.cancelled() => return Err(TurnError::Interrupted),
+        };
+        hand.run = Loaded {
+            state: sealed.state,
+            fence,
+        };
+        hand.turn = None;
+        Ok(())
+    }
+
+    /// Ends a turn that cannot go on.
+    async fn stop(&self, delivery: &Delivery, wake: &Wake, error: TurnError) {
+        let run = &wake.run_id;
+        match error {
+            // Fenced: somebody else moves the run, or ended it. Only where it has ended is there nothing left to lose.
+            TurnError::Append(AppendError::Fenced { .. }) | TurnError::Interrupted => {
+                let last = self.0.fleet.last_commit(&wake.workspace_id, run).await;
+                let has_ended = matches!(&last, Ok(Some(last)) if last.status.is_some_and(RunStatus::is_terminal));
+                tracing::info!(run.id = %run, has_ended, "fenced, stopping");
+                if has_ended {
+                    delivery.ack().await;
+                } else if wake.hint.is_some() && delivery.delivered == 1 {
+                    // A stale hint: look at the run as it stands, with the next delivery.
+                    delivery.give_back(None).await;
+                }
+            }
+            TurnError::Load(error) if !error.is_transient() => {
+                tracing::error!(run.id = %run, %error, "a history cannot be read");
+                self.bury(
+                    delivery,
+                    Some(wake),
+                    ReasonCode::HistoryUnreadable,
+                    &error.to_string(),
+                )
+                .await;
+            }
+            error => {
+                tracing::error!(run.id = %run, %error, "a turn failed, handing the run back");
+                delivery.give_back(Some(Duration::from_secs(5))).await;
+            }
+        }
+    }
+
+    /// Whether workers keep dying on what the run is at.
+    fn is_poison(&self, hand: &AtHand<'_>) -> bool {
+        let takes_over = hand.turn.is_some();
+        takes_over
+            && hand.run.state.progress.as_ref().is_some_and(|p| {
+                p.status == RunStatus::Running && p.crashes + 1 >= self.0.config.max_crashes
+            })
+    }
+
+    async fn bury_run(&self, delivery: &Delivery, wake: &Wake) {
+        let reason = format!(
+            "{} workers in a row died or hung on the run",
+            self.0.config.max_crashes
+        );
+        self.keep(delivery, Some(wake), ReasonCode::AttemptsExhausted, &reason)
+            .await;
+    }
+
+    /// Keeps a wake-up that cannot be worked on as a dead letter, and drops it from the queue.
+    async fn bury(&self, delivery: &Delivery, wake: Option<&Wake>, code: ReasonCode, reason: &str) {
+        self.keep(delivery, wake, code, reason).await;
+        delivery.discard().await;
+    }
+
+    async fn keep(&self, delivery: &Delivery, wake: Option<&Wake>, code: ReasonCode, reason: &str) {
+        let json = serde_json::from_slice(delivery.payload()).ok();
+        let workspace = wake.map_or_else(WorkspaceId::fleet, |wake| wake.workspace_id.clone());
+        let letter = DeadLetter {
+            reason_code: code,
+            reason: reason.to_owned(),
+            violations: Vec::new(),
+            died_at: clock::now(),
+            by: self.0.fleet.writer().clone(),
+            run_id: wake.map(|wake| wake.run_id.clone()),
+            subject: delivery.subject().to_owned(),
+            sequence: delivery.sequence,
+            text: json.is_none().then(|| {
+                String::from_utf8_lossy(delivery.payload())
+                    .chars()
+                    .take(65_536)
+                    .collect()
+            }),
+            json,
+        };
+        let id = format!("queue-{}-{code}", delivery.sequence);
+        self.0.fleet.bury(&workspace, &letter, &id).await;
+    }
+}
+
+/// Extends the lease for as long as the turn lasts.
+async fn keep_alive(delivery: &Delivery) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(EXTEND_EVERY).await;
+        delivery.extend().await;
+    }
+}
