@@ -11,6 +11,11 @@
 //! Read on in [`document`] for what platform teams write, in [`host`] for how hosts are told apart, in [`explain`] for
 //! what `gatewright policy explain` shows.
 
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")
+)]
+
 pub mod address;
 pub mod approval;
 mod authorize;

@@ -1,6 +1,6 @@
 //! Reading a document: TOML first, then its JSON Schema, then what a schema cannot say; every fault with its place.
 
-use std::{collections::BTreeMap, fmt::Display, ops::Range, str::FromStr, sync::LazyLock};
+use std::{collections::BTreeMap, fmt::Display, str::FromStr, sync::LazyLock};
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Number, Value};
@@ -44,11 +44,31 @@ pub(super) fn document(text: &str) -> Result<PolicyDocument, DocumentFaults> {
 /// Where the value at `pointer` stands, or the nearest value around it that can be found.
 pub(super) fn position_of(text: &str, pointer: &str) -> Position {
     let places = to_json(text).map(|(_, places)| places).unwrap_or_default();
-    Position::at(text, nearest(&places, pointer))
+    Position::at(text, places.nearest(pointer))
 }
 
-/// The byte at which the value of each JSON pointer begins.
-type Places = BTreeMap<String, usize>;
+/// The bytes at which the key and the value of each JSON pointer begin.
+#[derive(Default)]
+struct Places {
+    keys: BTreeMap<String, usize>,
+    values: BTreeMap<String, usize>,
+}
+
+impl Places {
+    /// Where to look for what is wrong at `pointer`: its value, or else its key, or else what holds it.
+    fn nearest(&self, pointer: &str) -> usize {
+        let mut pointer = pointer;
+        loop {
+            let place = self.values.get(pointer).or_else(|| self.keys.get(pointer));
+            match (place, pointer.rsplit_once('/')) {
+                (Some(place), _) => return *place,
+                (None, Some((above, _))) => pointer = above,
+                (None, None) => return 0,
+            }
+        }
+    }
+}
+
 /// A JSON pointer and what is wrong there.
 type Fault = (String, String);
 
@@ -65,7 +85,7 @@ fn placed(text: &str, places: &Places, faults: Vec<Fault>) -> DocumentFaults {
     let mut faults: Vec<DocumentFault> = faults
         .into_iter()
         .map(|(pointer, message)| {
-            let position = Position::at(text, nearest(places, &pointer));
+            let position = Position::at(text, places.nearest(&pointer));
             DocumentFault {
                 pointer,
                 position,
@@ -76,19 +96,6 @@ fn placed(text: &str, places: &Places, faults: Vec<Fault>) -> DocumentFaults {
     faults.sort_by_key(|fault| fault.position);
     faults.truncate(MAX_FAULTS);
     DocumentFaults(faults)
-}
-
-fn nearest(places: &Places, pointer: &str) -> usize {
-    let mut pointer = pointer;
-    loop {
-        if let Some(place) = places.get(pointer) {
-            return *place;
-        }
-        match pointer.rsplit_once('/') {
-            Some((above, _)) => pointer = above,
-            None => return 0,
-        }
-    }
 }
 
 // --- TOML
@@ -109,34 +116,31 @@ fn to_json(text: &str) -> Result<(Value, Places), DocumentFaults> {
         faults.truncate(MAX_FAULTS);
         return Err(DocumentFaults(faults));
     }
-    let mut places = Places::new();
-    let span = table.span();
-    let value = table_to_json(table.get_ref(), "", &span, &mut places);
+    let mut places = Places::default();
+    let value = table_to_json(table.get_ref(), "", &mut places);
     Ok((value, places))
 }
 
-fn table_to_json(
-    table: &DeTable<'_>,
-    pointer: &str,
-    span: &Range<usize>,
-    places: &mut Places,
-) -> Value {
-    places.insert(pointer.to_owned(), span.start);
+fn table_to_json(table: &DeTable<'_>, pointer: &str, places: &mut Places) -> Value {
     let mut fields = Map::new();
     for (key, value) in table {
         let name: &str = key.get_ref();
-        let below = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-        let json = value_to_json(value, &below, places);
-        // A fault in a table's own shape is best shown at its key.
-        places.insert(below, key.span().start);
-        fields.insert(name.to_owned(), json);
+        let below = format!("{pointer}/{}", escaped(name));
+        fields.insert(name.to_owned(), value_to_json(value, &below, places));
+        places.keys.insert(below, key.span().start);
     }
     Value::Object(fields)
 }
 
 fn value_to_json(value: &Spanned<DeValue<'_>>, pointer: &str, places: &mut Places) -> Value {
-    let span = value.span();
-    places.insert(pointer.to_owned(), span.start);
+    // A table is best shown at its key; an item of an array has none.
+    let is_item = pointer
+        .rsplit('/')
+        .next()
+        .is_some_and(|name| name.parse::<usize>().is_ok());
+    if is_item || !matches!(value.get_ref(), DeValue::Table(_)) {
+        places.values.insert(pointer.to_owned(), value.span().start);
+    }
     match value.get_ref() {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Boolean(yes) => Value::Bool(*yes),
@@ -155,7 +159,7 @@ fn value_to_json(value: &Spanned<DeValue<'_>>, pointer: &str, places: &mut Place
             .enumerate()
             .map(|(place, item)| value_to_json(item, &format!("{pointer}/{place}"), places))
             .collect(),
-        DeValue::Table(table) => table_to_json(table, pointer, &span, places),
+        DeValue::Table(table) => table_to_json(table, pointer, places),
     }
 }
 
@@ -192,13 +196,13 @@ fn told(error: &ValidationError<'_>) -> Vec<Fault> {
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()
             .map(|key| {
-                let below = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+                let below = format!("{pointer}/{}", escaped(key));
                 (below, format!("`{}` is not known here", printable(key)))
             })
             .collect(),
         ValidationErrorKind::PropertyNames { error } => {
             let name = error.instance().as_str().unwrap_or_default();
-            let below = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let below = format!("{pointer}/{}", escaped(name));
             vec![(
                 below,
                 told(error)
@@ -230,6 +234,11 @@ fn explained(format: &str, text: &str) -> String {
         "tool-name" => format!("`{shown}` {}", refusal::<ToolName>(text)),
         other => format!("`{shown}` is not a {other}"),
     }
+}
+
+/// A key as one part of a JSON pointer.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// Cut to 300 characters, control characters escaped: the message quotes what somebody wrote.

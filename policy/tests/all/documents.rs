@@ -74,12 +74,12 @@ surprise = 1
         faults(text),
         [
             "1:8 /mode",
-            "2:1 /auto_alow",
+            "2:13 /auto_alow",
             "3:21 /require_approval/0",
             "3:28 /require_approval/1",
             "3:33 /require_approval/2",
             "4:20 /max_snapshot_age",
-            "7:1 /tool_modes/a b",
+            "7:9 /tool_modes/a b",
             "10:27 /domains/allow/1",
             "13:10 /kill_switches/zones/0",
             "14:15 /kill_switches/workspaces/0",
@@ -87,7 +87,7 @@ surprise = 1
             "20:23 /egress/address_exceptions/0",
             "20:37 /egress/address_exceptions/1",
             "22:1 /actions/0",
-            "29:1 /actions/1/surprise",
+            "29:12 /actions/1/surprise",
         ]
     );
 }
@@ -100,14 +100,14 @@ fn faults_of_the_toml_itself_have_places_too() {
         faults.0[0].position,
         Position {
             line: 2,
-            column: 10
+            column: 11
         },
         "{faults}"
     );
     assert!(
         faults
             .to_string()
-            .starts_with("line 2, column 10: not TOML"),
+            .starts_with("line 2, column 11: not TOML"),
         "{faults}"
     );
 }

@@ -5,8 +5,30 @@ use serde_json::json;
 use crate::world::{ask, ask_egress, call, request_of, snapshot, with_input};
 
 #[test]
-fn a_permit_cannot_be_made_copied_or_read_elsewhere() {
+fn a_permit_cannot_be_made_or_copied_elsewhere() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+}
+
+/// Compiles only while no permit and no answer implements `$refused`: otherwise both `impl`s fit, and `_` is ambiguous.
+macro_rules! assert_not_implemented {
+    ($refused:path: $($type:ty),+) => {{
+        trait Fits<Marker> {
+            fn fits() {}
+        }
+        struct Implemented;
+        impl<T> Fits<()> for T {}
+        impl<T: $refused> Fits<Implemented> for T {}
+        $(<$type as Fits<_>>::fits();)+
+    }};
+}
+
+#[test]
+fn a_permit_is_not_read_from_anywhere() {
+    use gatewright_policy::{Answer, EgressAnswer, EgressPermit, Permit};
+    assert_not_implemented!(serde::de::DeserializeOwned: Permit, EgressPermit, Answer, EgressAnswer);
+    assert_not_implemented!(serde::Serialize: Permit, EgressPermit);
+    assert_not_implemented!(Clone: Permit, EgressPermit, Answer, EgressAnswer);
+    assert_not_implemented!(Default: Permit, EgressPermit, Answer, EgressAnswer);
 }
 
 #[test]

@@ -127,10 +127,7 @@ proptest! {
         let principal = ask(&call, &with.snapshot(), None).principal_id().cloned();
         let grant = Grant { principal_id: principal, ..with.grant(&call).unwrap() };
         let after = ask(&call, &with.snapshot(), Some(&grant)).record().decision;
-        match decision(&without) {
-            Decision::Deny => prop_assert_eq!(after, Decision::Deny),
-            _ => prop_assert_eq!(after, Decision::Allow),
-        }
+        if decision(&without) == Decision::Deny { prop_assert_eq!(after, Decision::Deny) } else { prop_assert_eq!(after, Decision::Allow) }
     }
 
     #[test]
@@ -167,8 +164,10 @@ proptest! {
         if let Ok(host) = Host::parse(&text) {
             prop_assert_eq!(Host::parse(host.as_str()).unwrap(), host.clone());
             prop_assert!(!host.as_str().ends_with('.') && host.as_str().is_ascii());
-            let exact: DomainPattern = host.as_str().parse().unwrap();
-            prop_assert!(exact.matches(&host));
+            if !host.as_str().contains('*') {
+                let exact: DomainPattern = host.as_str().parse().unwrap();
+                prop_assert!(exact.matches(&host));
+            }
             let target = Target::parse(&format!("https://{host}/")).unwrap();
             prop_assert_eq!(target.host(), &host);
         }
