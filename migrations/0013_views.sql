@@ -105,8 +105,16 @@ where seen_at > now() - interval '1 minute';
 
 comment on view workers_alive is 'The workers that were heard of within the last minute.';
 
+-- Postgres cannot look into JSON that holds a NUL character, and one such input must not take a dashboard down.
+create function readable(data json) returns json
+    language sql immutable parallel safe
+    return case when strpos(data::text, '\u0000') > 0
+                then replace(data::text, '\u0000', '\ufffd')::json else data end;
+
+comment on function readable(json) is 'The same JSON with U+FFFD in the place of NUL, so that -> and ->> work on it. For show only.';
+
 create view tool_call_details as
-select c.*, i.data -> 'input' as input, o.data -> 'output' as output
+select c.*, readable(i.data) -> 'input' as input, readable(o.data) -> 'output' as output
 from tool_calls c
 left join events i on i.workspace_id = c.workspace_id and i.run_id = c.run_id and i.seq = c.invoked_seq
 left join events o on o.workspace_id = c.workspace_id and o.run_id = c.run_id and o.seq = c.ended_seq;

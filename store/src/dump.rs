@@ -23,7 +23,7 @@ pub async fn folded(store: &Store) -> Result<Vec<String>, StoreError> {
     let mut lines = Vec::new();
     for table in FOLDED {
         let statement =
-            format!("select '{table} ' || t::text from {table} t order by 1 collate \"C\"");
+            format!("select '{table} ' || t::text from {table} t order by t::text collate \"C\"");
         let rows = sqlx::query(AssertSqlSafe(statement))
             .fetch_all(&store.pool)
             .await

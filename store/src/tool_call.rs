@@ -44,13 +44,11 @@ pub async fn of_run(
     after: (i32, i32),
     limit: u32,
 ) -> Result<Vec<ToolCall>, StoreError> {
-    sqlx::query_as!(
-        ToolCall,
+    sqlx::query!(
         r#"select c.tool_call_id, c.step_number, c.call_number, c.tool_name, c.status, c.effect, c.idempotent,
             c.approval_id, encode(c.input_digest, 'hex') as input_digest,
-            i.data -> 'input' as "input: Value", o.data -> 'output' as "output: Value",
-            c.invocations, c.executions, c.duration_us, c.requested_at, c.started_at as "started_at: Time",
-            c.ended_at as "ended_at: Time", c.error
+            i.data::text as invoked, o.data::text as ended,
+            c.invocations, c.executions, c.duration_us, c.requested_at, c.started_at, c.ended_at, c.error
          from tool_calls c
          left join events i on i.workspace_id = c.workspace_id and i.run_id = c.run_id and i.seq = c.invoked_seq
          left join events o on o.workspace_id = c.workspace_id and o.run_id = c.run_id and o.seq = c.ended_seq
@@ -62,7 +60,33 @@ pub async fn of_run(
         after.1,
         i64::from(limit)
     )
+    .map(|row| ToolCall {
+        tool_call_id: row.tool_call_id,
+        step_number: row.step_number,
+        call_number: row.call_number,
+        tool_name: row.tool_name,
+        status: row.status,
+        effect: row.effect,
+        idempotent: row.idempotent,
+        approval_id: row.approval_id,
+        input_digest: row.input_digest,
+        input: field(row.invoked, "input"),
+        output: field(row.ended, "output"),
+        invocations: row.invocations,
+        executions: row.executions,
+        duration_us: row.duration_us,
+        requested_at: row.requested_at.into(),
+        started_at: row.started_at.map(Into::into),
+        ended_at: row.ended_at.map(Into::into),
+        error: row.error,
+    })
     .fetch_all(&store.pool)
     .await
     .map_err(StoreError::during("read the tool calls of a run"))
+}
+
+/// A field of an event's data. Taken out here: Postgres cannot look into JSON that holds a NUL character.
+fn field(data: Option<String>, name: &str) -> Option<Value> {
+    let mut data: Value = serde_json::from_str(&data?).ok()?;
+    data.get_mut(name).map(Value::take)
 }
