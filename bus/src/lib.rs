@@ -14,8 +14,10 @@
 pub mod append;
 pub mod authority;
 pub mod clock;
+pub mod dead_letters;
 pub mod feed;
 pub mod fleet;
+pub mod follow;
 pub mod intake;
 pub mod layout;
 pub mod load;
@@ -25,6 +27,8 @@ pub mod presence;
 pub mod queue;
 pub mod request;
 pub mod retry;
+pub mod tail;
+pub mod server_clock;
 
 pub use append::AppendError;
 pub use feed::{EventFeed, FeedError, StreamIdentity};

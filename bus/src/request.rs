@@ -68,7 +68,7 @@ impl Fleet {
             .await
     }
 
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         subject: String,
         payload: Vec<u8>,

@@ -103,7 +103,7 @@ pub fn compile(schema: &Value) -> Result<Validator, Invalid> {
         .map_err(|error| Invalid::whole(format!("not a usable JSON Schema: {error}")))
 }
 
-/// Every way in which `value` misses the schema; empty when it fits.
+/// Every way in which `value` misses the schema; empty when it fits. What stands at a place is never quoted: it may be a secret.
 pub fn violations(validator: &Validator, value: &Value) -> Vec<Violation> {
     validator
         .iter_errors(value)
@@ -111,7 +111,7 @@ pub fn violations(validator: &Validator, value: &Value) -> Vec<Violation> {
         .map(|error| {
             Violation::new(
                 error.instance_path().as_str(),
-                printable(&error.to_string()),
+                printable(&error.masked().to_string()),
             )
         })
         .collect()

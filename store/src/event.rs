@@ -183,3 +183,12 @@ pub async fn after(
     .map_err(StoreError::during(READING))
     .and_then(read_all)
 }
+
+/// How many events there are. It counts every row: for measurements, not for pages.
+pub async fn count_all(store: &Store) -> Result<u64, StoreError> {
+    let count: i64 = sqlx::query_scalar("select count(*) from events")
+        .fetch_one(&store.pool)
+        .await
+        .map_err(StoreError::during("count the events"))?;
+    Ok(count.try_into().unwrap_or(0))
+}

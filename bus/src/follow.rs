@@ -1,0 +1,113 @@
+//! Following one run: what is stored of it, and then what comes, as it comes.
+
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures::StreamExt as _;
+use gatewright_schemas::{RunId, StoredCommit, WorkspaceId};
+
+use crate::{Fleet, LoadError, load::stored_commit};
+
+/// Messages asked for at a time.
+const PAGE: usize = 200;
+/// How long a run is not looked at while nothing is heard of it.
+const QUIET: Duration = Duration::from_secs(1);
+/// After something was heard: how long to wait before each look, for it may not be stored yet, or never be.
+const LOOKS: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(2),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+];
+
+/// A run that is followed.
+///
+/// What is published on its subjects only says that it is time to look: whether it is stored, the stream tells.
+pub struct Follow {
+    fleet: Fleet,
+    workspace_id: WorkspaceId,
+    run_id: RunId,
+    heard: Subscriber,
+    /// How often to look before waiting to hear something.
+    looks: usize,
+    next: u64,
+}
+
+impl Fleet {
+    /// Follows a run from the commit after the sequence `after` (0: from its first).
+    pub async fn follow(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        after: u64,
+    ) -> Result<Follow, LoadError> {
+        let heard = self
+            .client
+            .subscribe(self.names.history(workspace, run))
+            .await
+            .map_err(|error| LoadError::Unavailable {
+                run: format!("{workspace}/{run}"),
+                reason: error.to_string(),
+            })?;
+        Ok(Follow {
+            fleet: self.clone(),
+            workspace_id: workspace.clone(),
+            run_id: run.clone(),
+            heard,
+            looks: 1,
+            next: after + 1,
+        })
+    }
+}
+
+impl Follow {
+    /// The next commits, in order; waits for one. May be dropped at any time without losing any.
+    pub async fn next(&mut self) -> Result<Vec<StoredCommit>, LoadError> {
+        loop {
+            for wait in LOOKS.into_iter().take(self.looks) {
+                tokio::time::sleep(wait).await;
+                let commits = self.look().await?;
+                if !commits.is_empty() {
+                    return Ok(commits);
+                }
+            }
+            // A subscription that ended is heard of no more; then looking now and then has to do.
+            let heard = tokio::time::timeout(QUIET, async {
+                if self.heard.next().await.is_none() {
+                    std::future::pending::<()>().await;
+                }
+            })
+            .await;
+            self.looks = if heard.is_ok() { LOOKS.len() } else { 1 };
+        }
+    }
+
+    /// What is stored and was not handed out yet.
+    async fn look(&mut self) -> Result<Vec<StoredCommit>, LoadError> {
+        let run = || format!("{}/{}", self.workspace_id, self.run_id);
+        let page = self
+            .fleet
+            .page(
+                &self.fleet.names.events(),
+                &self.fleet.names.history(&self.workspace_id, &self.run_id),
+                self.next,
+                PAGE,
+            )
+            .await
+            .map_err(|reason| LoadError::Unavailable { run: run(), reason })?;
+        let mut commits = Vec::with_capacity(page.len());
+        for message in page {
+            let stored = stored_commit(&self.fleet.names, &message).map_err(|reason| {
+                LoadError::Unreadable {
+                    run: run(),
+                    sequence: message.sequence,
+                    reason,
+                }
+            })?;
+            self.next = message.sequence + 1;
+            commits.push(stored);
+        }
+        Ok(commits)
+    }
+}

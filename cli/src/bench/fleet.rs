@@ -1,0 +1,240 @@
+//! The fleet under measurement: private servers and the roles as processes of their own, or servers that run already.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use gatewright_bus::{Connection, Fleet, Names};
+use gatewright_local::{Binaries, NatsCluster, NatsOptions, NatsServer, Postgres, PostgresOptions, SyncInterval};
+use gatewright_schemas::{Command, CommandMessage, Reply, RunId, WorkspaceId, WriterId};
+use gatewright_store::Store;
+use serde::Serialize;
+use tokio::process::{Child, Command as Process};
+
+use super::BenchArgs;
+
+/// How messages reach the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// One node that syncs every 100 milliseconds
+    Interval,
+    /// One node that syncs before it answers
+    Always,
+    /// Three nodes that sync before they answer
+    Cluster,
+    /// Whatever the servers that run already do
+    #[value(skip)]
+    Given,
+}
+
+impl std::fmt::Display for Durability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Interval => "one node, synced every 100 ms",
+            Self::Always => "one node, synced always",
+            Self::Cluster => "three nodes, synced always",
+            Self::Given => "servers as given",
+        })
+    }
+}
+
+enum Servers {
+    One(NatsServer),
+    Three(NatsCluster),
+    Given,
+}
+
+/// The policy under which is measured: everything that a no-op meets, and nothing that stops it.
+const POLICY: &str = include_str!("../../../policy/examples/default.toml");
+
+/// A fleet under measurement.
+pub struct BenchFleet {
+    pub fleet: Fleet,
+    pub store: Store,
+    url: String,
+    database_url: String,
+    servers: Servers,
+    postgres: Option<Postgres>,
+    dispatcher: Option<Child>,
+    projector: Option<Child>,
+    pub workers: Vec<(WriterId, Child)>,
+    concurrency: usize,
+    durability: Durability,
+    _data: tempfile::TempDir,
+}
+
+impl BenchFleet {
+    pub async fn start(args: &BenchArgs, durability: Durability, external: Option<(String, String)>) -> anyhow::Result<Self> {
+        let data = tempfile::Builder::new().prefix("gatewright-bench-").tempdir()?;
+        let (servers, postgres, url, database_url) = match external {
+            Some((url, database_url)) => (Servers::Given, None, url, database_url),
+            None => start_servers(data.path(), durability).await?,
+        };
+        let fleet = Fleet::connect(&connection(&url, "bench", durability)?).await?;
+        let store = Store::connect(&database_url, gatewright_store::Options::default()).await?;
+        let mut this = Self {
+            fleet,
+            store,
+            url,
+            database_url,
+            servers,
+            postgres,
+            dispatcher: None,
+            projector: None,
+            workers: Vec::new(),
+            concurrency: args.concurrency,
+            durability,
+            _data: data,
+        };
+        if durability != Durability::Given {
+            this.fleet.provision(if durability == Durability::Cluster { 3 } else { 1 }).await?;
+            gatewright_store::migrate::run(&this.store).await?;
+            this.dispatcher = Some(this.role(&["dispatcher", "--name", "dispatcher-1"])?);
+            this.start_projector()?;
+            for n in 1..=args.workers {
+                this.start_worker(&format!("worker-{n}"))?;
+            }
+            this.apply_policy().await?;
+        }
+        Ok(this)
+    }
+
+    fn role(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        let mut process = Process::new(std::env::current_exe()?);
+        process
+            .args(arguments)
+            .env("NATS_URL", &self.url)
+            .env("DATABASE_URL", &self.database_url)
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
+        if self.durability == Durability::Always {
+            process.arg("--group-commit");
+        }
+        process.spawn().context("cannot start a role of the fleet")
+    }
+
+    pub fn start_projector(&mut self) -> anyhow::Result<()> {
+        self.projector = Some(self.role(&["projector", "--name", "projector-1"])?);
+        Ok(())
+    }
+
+    pub async fn stop_projector(&mut self) -> anyhow::Result<()> {
+        if let Some(mut projector) = self.projector.take() {
+            projector.kill().await?;
+        }
+        Ok(())
+    }
+
+    fn start_worker(&mut self, name: &str) -> anyhow::Result<()> {
+        let concurrency = self.concurrency.to_string();
+        let child = self.role(&["worker", "--name", name, "--concurrency", &concurrency])?;
+        self.workers.push((WriterId::new(name)?, child));
+        Ok(())
+    }
+
+    async fn apply_policy(&self) -> anyhow::Result<()> {
+        let message = CommandMessage {
+            issued_by: "bench".into(),
+            command: Command::ApplyPolicy { document: POLICY.to_owned() },
+        };
+        let (workspace, run) = (WorkspaceId::fleet(), RunId::authority());
+        match self.fleet.command(&workspace, &run, &message, Duration::from_secs(30)).await? {
+            Reply::Accepted { .. } => Ok(()),
+            Reply::Refused { reason, .. } => anyhow::bail!("the policy was refused: {reason}"),
+        }
+    }
+
+    /// Processor time that all processes of the fleet have used so far; absent where it cannot be told.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let mut roots: Vec<u32> = self.workers.iter().filter_map(|(_, child)| child.id()).collect();
+        roots.extend([&self.dispatcher, &self.projector].into_iter().flatten().filter_map(Child::id));
+        roots.extend(self.postgres.as_ref().map(Postgres::pid));
+        match &self.servers {
+            Servers::One(server) => roots.push(server.pid()),
+            Servers::Three(cluster) => roots.extend(cluster.nodes().iter().map(NatsServer::pid)),
+            Servers::Given => return None,
+        }
+        processor_time_of(&roots)
+    }
+
+    /// Memory that the largest worker has in use, in megabytes; absent where it cannot be told.
+    pub fn worker_resident_mb(&self) -> Option<f64> {
+        let resident = |pid: u32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()
+        };
+        let workers = self.workers.iter().filter_map(|(_, child)| child.id());
+        workers.filter_map(resident).max_by(f64::total_cmp).map(|kilobytes| kilobytes / 1024.0)
+    }
+
+    pub async fn stop(mut self) {
+        let roles = self.workers.iter_mut().map(|(_, child)| child);
+        for child in roles.chain(&mut self.dispatcher).chain(&mut self.projector) {
+            let _ = child.kill().await;
+        }
+        self.store.close().await;
+    }
+}
+
+async fn start_servers(data: &Path, durability: Durability) -> anyhow::Result<(Servers, Option<Postgres>, String, String)> {
+    let binaries = Binaries::find()?;
+    let postgres = Postgres::start(
+        &binaries,
+        PostgresOptions { data_dir: data.join("postgres"), port: None, durable: true },
+    )
+    .await?;
+    let database_url = postgres.url("postgres");
+    let (servers, url) = if durability == Durability::Cluster {
+        let cluster = NatsCluster::start(&binaries, data.join("nats"), SyncInterval::Always).await?;
+        let url = cluster.url();
+        (Servers::Three(cluster), url)
+    } else {
+        let mut options = NatsOptions::new(data.join("nats"), "gatewright-bench");
+        if durability == Durability::Always {
+            options.sync = SyncInterval::Always;
+        }
+        let server = NatsServer::start(&binaries, options).await?;
+        let url = server.url();
+        (Servers::One(server), url)
+    };
+    Ok((servers, Some(postgres), url, database_url))
+}
+
+fn connection(url: &str, name: &str, durability: Durability) -> anyhow::Result<Connection> {
+    Ok(Connection {
+        url: url.to_owned(),
+        writer: WriterId::new(name)?,
+        names: Names::default(),
+        credentials: None,
+        group_commit: durability == Durability::Always,
+    })
+}
+
+/// Processor time of processes and of all that descend from them, ended ones that were waited for included.
+fn processor_time_of(roots: &[u32]) -> Option<Duration> {
+    /// Linux counts in hundredths of a second towards user space, whatever the kernel's own rate is.
+    const TICKS_PER_SECOND: u64 = 100;
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        // The name in parentheses may hold anything; what follows it are numbers.
+        let Some((_, numbers)) = stat.rsplit_once(')') else { continue };
+        let numbers: Vec<&str> = numbers.split_whitespace().collect();
+        let number = |index: usize| numbers.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let ticks: u64 = (11..=14).map(number).sum();
+        parents.push((pid, u32::try_from(number(1)).unwrap_or(0), ticks));
+    }
+    let mut family: Vec<u32> = roots.to_vec();
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        next += 1;
+        family.extend(parents.iter().filter(|(_, p, _)| *p == parent).map(|(pid, ..)| *pid));
+    }
+    let ticks: u64 = parents.iter().filter(|(pid, ..)| family.contains(pid)).map(|(.., ticks)| ticks).sum();
+    Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+}
