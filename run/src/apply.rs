@@ -2,8 +2,11 @@
 
 use gatewright_policy::context::PolicyContext;
 use gatewright_schemas::{
-    ErrorInfo, EventBody, OnFailure, RunStatus, ToolCallId,
-    event::{ApprovalQuestion, RunCreated, ToolFailed, ToolInvoked, WaitingFor},
+    ApprovalId, ErrorInfo, EventBody, OnFailure, RunStatus, StepStatus, ToolCallId,
+    event::{
+        ApprovalQuestion, ApprovalRequested, RunCreated, RunSuspended, StepCompleted, ToolFailed,
+        ToolInvoked, WaitingFor,
+    },
 };
 
 use crate::{
@@ -75,6 +78,7 @@ impl Progress {
         match body {
             EventBody::RunStarted(started) => {
                 ensure(self.attempt == 0, "was started before")?;
+                ensure(started.attempt > 0, "begins with attempt 1")?;
                 self.status = RunStatus::Running;
                 self.attempt = started.attempt;
                 self.lease = Some(started.lease);
@@ -90,54 +94,39 @@ impl Progress {
                     self.crashes += 1;
                 }
             }
-            EventBody::RunSuspended(suspended) => {
-                ensure(self.status == RunStatus::Running, "is not running")?;
-                self.lease = None;
-                self.status = match &suspended.waiting_for {
-                    WaitingFor::Approval { .. } => RunStatus::WaitingApproval,
-                    WaitingFor::Actor => RunStatus::WaitingActor,
-                };
-            }
+            EventBody::RunSuspended(suspended) => self.apply_suspended(suspended)?,
             EventBody::RunCompleted(_) => {
                 ensure(self.status == RunStatus::Running, "is not running")?;
                 ensure(self.step >= self.plan.steps.len(), "has steps left")?;
+                ensure(self.fatal.is_none(), "has a call that failed for good")?;
                 self.status = RunStatus::Succeeded;
             }
             EventBody::RunFailed(_) => {
-                ensure(self.open_call.is_none(), "has a call without an outcome")?;
+                ensure(!self.step_open, "has an open step")?;
                 self.status = RunStatus::Failed;
             }
             EventBody::RunCancelled(_) => {
-                ensure(self.open_call.is_none(), "has a call without an outcome")?;
+                ensure(!self.step_open, "has an open step")?;
                 self.status = RunStatus::Cancelled;
             }
             EventBody::StepCreated(_) => {
                 ensure(self.status == RunStatus::Running, "is not running")?;
                 ensure(!self.step_open, "has an open step")?;
+                ensure(self.fatal.is_none(), "has a call that failed for good")?;
                 ensure(self.step < self.plan.steps.len(), "has no steps left")?;
                 self.step_open = true;
                 self.call = 0;
             }
-            EventBody::StepCompleted(_) => {
-                ensure(self.step_open, "has no open step")?;
-                ensure(self.open_call.is_none(), "has a call without an outcome")?;
-                self.step_open = false;
-                self.step += 1;
-            }
+            EventBody::StepCompleted(completed) => self.apply_step_completed(completed)?,
             EventBody::ToolInvoked(invoked) => self.apply_invoked(invoked)?,
             EventBody::ToolSucceeded(succeeded) => {
+                ensure(self.status == RunStatus::Running, "is not running")?;
+                ensure(self.open_call.is_some(), "has made no call")?;
                 self.close_call(&succeeded.tool_call_id)?;
                 self.succeeded_calls += 1;
             }
             EventBody::ToolFailed(failed) => self.apply_failed(failed)?,
-            EventBody::ApprovalRequested(request) => {
-                ensure(self.status == RunStatus::Running, "is not running")?;
-                self.approvals += 1;
-                self.waiting = Some(Waiting {
-                    request: request.clone(),
-                    approved: None,
-                });
-            }
+            EventBody::ApprovalRequested(request) => self.apply_requested(request)?,
             EventBody::ApprovalDecided(decided) => {
                 self.settle(&decided.approval_id, decided.approved)?;
             }
@@ -149,6 +138,7 @@ impl Progress {
             | EventBody::EgressAllowed(_)
             | EventBody::EgressBlocked(_) => {
                 ensure(self.status == RunStatus::Running, "is not running")?;
+                ensure(self.step_open, "has no open step")?;
             }
             EventBody::RunCreated(_) => return Err("exists already"),
             EventBody::RunRejected(_)
@@ -163,12 +153,44 @@ impl Progress {
         Ok(())
     }
 
+    fn apply_suspended(&mut self, suspended: &RunSuspended) -> Result<(), &'static str> {
+        ensure(self.status == RunStatus::Running, "is not running")?;
+        self.status = match &suspended.waiting_for {
+            WaitingFor::Approval { approval_id, .. } => {
+                ensure(
+                    self.pending_approval() == Some(approval_id),
+                    "did not ask for this approval",
+                )?;
+                RunStatus::WaitingApproval
+            }
+            WaitingFor::Actor => RunStatus::WaitingActor,
+        };
+        self.lease = None;
+        Ok(())
+    }
+
+    fn apply_step_completed(&mut self, completed: &StepCompleted) -> Result<(), &'static str> {
+        ensure(self.step_open, "has no open step")?;
+        ensure(self.open_call.is_none(), "has a call without an outcome")?;
+        if completed.status == StepStatus::Succeeded {
+            ensure(self.current_call().is_none(), "has calls left in this step")?;
+            ensure(self.fatal.is_none(), "has a call that failed for good")?;
+        }
+        self.step_open = false;
+        self.step += 1;
+        self.call = 0;
+        Ok(())
+    }
+
     fn apply_invoked(&mut self, invoked: &ToolInvoked) -> Result<(), &'static str> {
         ensure(self.status == RunStatus::Running, "is not running")?;
         ensure(
             self.is_current(&invoked.tool_call_id),
             "has another call to make",
         )?;
+        ensure(self.fatal.is_none(), "has a call that failed for good")?;
+        ensure(self.pending_approval().is_none(), "waits for an approval")?;
+        ensure(!invoked.decision.blocked, "must not make a blocked call")?;
         if let Some(open) = &mut self.open_call {
             ensure(open.idempotent, "must not repeat this call")?;
             ensure(
@@ -192,6 +214,8 @@ impl Progress {
     }
 
     fn apply_failed(&mut self, failed: &ToolFailed) -> Result<(), &'static str> {
+        let is_moving = !self.status.is_parked() || self.open_call.is_some();
+        ensure(is_moving, "is parked")?;
         let goes_on = self
             .current_call()
             .is_some_and(|call| call.on_failure == OnFailure::Continue);
@@ -212,11 +236,28 @@ impl Progress {
         Ok(())
     }
 
-    fn settle(
-        &mut self,
-        id: &gatewright_schemas::ApprovalId,
-        approved: bool,
-    ) -> Result<(), &'static str> {
+    fn apply_requested(&mut self, request: &ApprovalRequested) -> Result<(), &'static str> {
+        ensure(self.status == RunStatus::Running, "is not running")?;
+        ensure(self.pending_approval().is_none(), "has asked already")?;
+        match request.question {
+            ApprovalQuestion::MakeTheCall => {
+                let is_its_turn = self.is_current(&request.tool_call_id);
+                ensure(is_its_turn, "has another call to make")?;
+            }
+            ApprovalQuestion::GoOnAfterUnknownOutcome => {
+                ensure(self.step_open, "has no open step")?;
+                ensure(self.open_call.is_none(), "has a call without an outcome")?;
+            }
+        }
+        self.approvals += 1;
+        self.waiting = Some(Waiting {
+            request: request.clone(),
+            approved: None,
+        });
+        Ok(())
+    }
+
+    fn settle(&mut self, id: &ApprovalId, approved: bool) -> Result<(), &'static str> {
         ensure(
             self.status == RunStatus::WaitingApproval,
             "does not wait for an approval",
@@ -235,6 +276,13 @@ impl Progress {
         }
     }
 
+    /// The approval that was asked for and not answered.
+    fn pending_approval(&self) -> Option<&ApprovalId> {
+        let waiting = self.waiting.as_ref()?;
+        let is_open = waiting.approved.is_none();
+        is_open.then_some(&waiting.request.approval_id)
+    }
+
     fn is_current(&self, id: &ToolCallId) -> bool {
         self.step_open
             && self
@@ -242,7 +290,7 @@ impl Progress {
                 .is_some_and(|call| call.tool_call_id == *id)
     }
 
-    /// The call whose turn it is, once its step is open.
+    /// The call whose turn it is in the step whose turn it is, whether or not that was opened; none when it has no calls left.
     pub fn current_call(&self) -> Option<&crate::PlannedCall> {
         self.plan.steps.get(self.step)?.calls.get(self.call)
     }

@@ -169,15 +169,14 @@ impl Decided {
 
     /// Fails the open step and the run.
     pub(crate) fn fail(&mut self, error: ErrorInfo) -> Result<(), Impossible> {
-        self.close_open_step()?;
+        self.close_open_step(StepStatus::Failed)?;
         self.push(EventBody::RunFailed(RunFailed { error }))
     }
 
-    pub(crate) fn close_open_step(&mut self) -> Result<(), Impossible> {
+    /// Closes the open step, if there is one, before its calls are all made.
+    pub(crate) fn close_open_step(&mut self, status: StepStatus) -> Result<(), Impossible> {
         if self.state.progress.as_ref().is_some_and(|p| p.step_open) {
-            self.push(EventBody::StepCompleted(StepCompleted {
-                status: StepStatus::Failed,
-            }))?;
+            self.push(EventBody::StepCompleted(StepCompleted { status }))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use gatewright_policy::context::{InvalidContext, PolicyContext};
 use gatewright_schemas::{
-    ApprovalId, Digest, ErrorInfo, Event, EventType, RunId, RunStatus, StepId, ToolCallId,
+    ApprovalId, Digest, ErrorInfo, Event, EventId, EventType, RunId, RunStatus, StepId, ToolCallId,
     WorkspaceId,
     chain::{self, BrokenChain, ChainHead},
     event::{ApprovalRequested, RunCreated, UnreadableEvent},
@@ -113,6 +113,12 @@ pub enum Unevolved {
     /// An event cannot follow.
     #[error(transparent)]
     Impossible(#[from] Impossible),
+    /// An event belongs to another run.
+    #[error("event `{event_id}` belongs to another run")]
+    Foreign {
+        /// The event.
+        event_id: EventId,
+    },
 }
 
 impl RunState {
@@ -127,10 +133,19 @@ impl RunState {
         }
     }
 
-    /// Folds one event in, live and in replay: checks that it continues the chain, reads it, applies it.
+    /// Folds one event in, live and in replay: checks that it is this run's and continues the chain, reads it, applies it.
+    ///
+    /// An event that is refused leaves the state as it was.
     pub fn evolve(&mut self, event: &Event) -> Result<(), Unevolved> {
-        chain::verify(&mut self.chain, event)?;
+        if event.workspace_id != self.workspace_id || event.run_id != self.run_id {
+            return Err(Unevolved::Foreign {
+                event_id: event.event_id.clone(),
+            });
+        }
+        let mut chain = self.chain.clone();
+        chain::verify(&mut chain, event)?;
         self.apply(&event.body()?)?;
+        self.chain = chain;
         Ok(())
     }
 

@@ -315,7 +315,7 @@ pub struct StepCreated {
 /// `step.completed`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepCompleted {
-    /// How it ended: `succeeded` or `failed`.
+    /// How it ended: `succeeded`, `failed` or `cancelled`.
     pub status: StepStatus,
 }
 

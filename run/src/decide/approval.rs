@@ -8,7 +8,10 @@ use gatewright_schemas::{
     },
 };
 
-use super::{Asked, Turn, Undecided, call::push_refusals};
+use super::{
+    Asked, Turn, Undecided,
+    call::{intents, push_refusals},
+};
 use crate::{Decided, PlannedCall, RunState};
 
 /// Asks for an approval of `call` and parks the run.
@@ -111,24 +114,27 @@ pub fn answer_approval(
     let Some((code, reason)) = refusal else {
         return Ok(decided);
     };
-    let error = ErrorInfo::new(Stage::ToolPolicy, code, reason).of_tool(&request.tool_name);
+    let error = |stage| ErrorInfo::new(stage, code, reason).of_tool(&request.tool_name);
     match request.question {
         ApprovalQuestion::MakeTheCall => {
             let error = ErrorInfo {
                 blocked: true,
-                ..error
+                ..error(Stage::ToolPolicy)
             };
             decided.push(EventBody::ToolFailed(ToolFailed {
                 tool_call_id: request.tool_call_id,
                 tool_name: request.tool_name,
                 error: error.clone(),
-                executions: 0,
+                executions: intents(state),
                 duration_us: 0,
             }))?;
             decided.fail(error)?;
         }
-        // The call was recorded as failed when the question was asked.
-        ApprovalQuestion::GoOnAfterUnknownOutcome => decided.wind_up()?,
+        // The call was recorded as failed when the question was asked; with leave to go on that alone is no reason to fail.
+        ApprovalQuestion::GoOnAfterUnknownOutcome => {
+            let lost = progress.fatal.clone();
+            decided.fail(lost.unwrap_or_else(|| error(Stage::Recovery)))?;
+        }
     }
     Ok(decided)
 }

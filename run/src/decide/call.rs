@@ -2,13 +2,13 @@
 
 use gatewright_policy::Permit;
 use gatewright_schemas::{
-    ApprovalId, Decision, DecisionRecord, Digest, Effect, ErrorInfo, EventBody,
+    ApprovalId, Decision, DecisionRecord, Digest, Effect, ErrorInfo, EventBody, EventType,
     event::{PolicyDecided, ToolFailed, ToolInvoked, ToolSucceeded},
 };
 use serde_json::Value;
 
 use super::{Turn, Undecided};
-use crate::{Decided, PlannedCall, RunState};
+use crate::{Decided, Impossible, PlannedCall, RunState};
 
 /// A question that the gate was asked about a call, and its answer.
 #[derive(Debug, Clone)]
@@ -64,6 +64,12 @@ pub fn invoke(
     call: &PlannedCall,
     invocation: Invocation<'_>,
 ) -> Result<Decided, Undecided> {
+    if *invocation.permit.tool_call_id() != call.tool_call_id {
+        return Err(Undecided::Impossible(Impossible {
+            event: EventType::ToolInvoked,
+            state: "has a permit for another call",
+        }));
+    }
     let mut decided = Decided::on(state);
     decided.begin(turn)?;
     decided.open_step()?;
@@ -107,17 +113,11 @@ pub fn refuse(
     for body in events {
         decided.push(body)?;
     }
-    // More than 0 when an earlier attempt was allowed to make the call, and this one is not.
-    let earlier = state
-        .progress
-        .as_ref()
-        .and_then(|p| p.open_call.as_ref())
-        .map_or(0, |o| o.intents);
     decided.push(EventBody::ToolFailed(ToolFailed {
         tool_call_id: call.tool_call_id.clone(),
         tool_name: call.tool_name.clone(),
         error: error.of_tool(&call.tool_name),
-        executions: earlier,
+        executions: intents(state),
         duration_us: 0,
     }))?;
     decided.wind_up()?;
@@ -153,6 +153,15 @@ pub fn conclude(
     })?;
     decided.wind_up()?;
     Ok(decided)
+}
+
+/// How often the call whose turn it is was made already.
+///
+/// More than 0 when an earlier attempt was allowed to make the call, and this one is not.
+pub(super) fn intents(state: &RunState) -> u32 {
+    let progress = state.progress.as_ref();
+    let open = progress.and_then(|p| p.open_call.as_ref());
+    open.map_or(0, |open| open.intents)
 }
 
 /// Adds an event for each answer that was not `allow`.

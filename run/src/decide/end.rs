@@ -1,22 +1,35 @@
 //! The ends of a run that no call brings about.
 
-use gatewright_schemas::{ErrorInfo, EventBody, ReasonCode, Stage, event::RunCancelled};
+use gatewright_schemas::{
+    ErrorInfo, EventBody, EventType, ReasonCode, RunStatus, Stage, StepStatus, event::RunCancelled,
+};
 
 use super::{Turn, Undecided, recover::push_unknown};
-use crate::{Decided, RunState};
+use crate::{Decided, Impossible, RunState};
 
 /// Ends a run that has nothing left to call.
 pub fn finish(state: &RunState, turn: Option<Turn>) -> Result<Decided, Undecided> {
+    let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
+    if progress.status.is_terminal() {
+        return Err(Undecided::Ended);
+    }
     let mut decided = Decided::on(state);
     decided.begin(turn)?;
     decided.wind_up()?;
-    Ok(decided)
+    let has_ended = decided.state().status().is_some_and(RunStatus::is_terminal);
+    has_ended.then_some(decided).ok_or_else(|| {
+        let completed = Impossible {
+            event: EventType::RunCompleted,
+            state: "has something left to call",
+        };
+        completed.into()
+    })
 }
 
 /// Ends the run because somebody asked. A call that is under way ends as one whose outcome nobody knows.
 pub fn cancel(state: &RunState, by: String, reason: Option<String>) -> Result<Decided, Undecided> {
     let mut decided = interrupted(state, "the run was cancelled while the tool was running")?;
-    decided.close_open_step()?;
+    decided.close_open_step(StepStatus::Cancelled)?;
     decided.push(EventBody::RunCancelled(RunCancelled { reason, by }))?;
     Ok(decided)
 }

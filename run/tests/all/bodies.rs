@@ -46,7 +46,7 @@ impl Fit {
                 || ApprovalId::of(&call, progress.map_or(0, |p| p.approvals) + 1),
                 |w| w.request.approval_id.clone(),
             ),
-            attempt: progress.map_or(0, |p| p.attempt) + 1,
+            attempt: progress.map_or(0, |p| p.attempt).saturating_add(1),
             input_digest: progress
                 .and_then(|p| p.open_call.as_ref())
                 .map_or_else(|| Digest::of(&json!({})), |open| open.input_digest.clone()),
@@ -73,7 +73,11 @@ fn token() -> CapabilityTokenId {
 }
 
 fn why() -> ErrorInfo {
-    ErrorInfo::new(Stage::Execution, ReasonCode::ToolExecutionFailed, "it broke")
+    ErrorInfo::new(
+        Stage::Execution,
+        ReasonCode::ToolExecutionFailed,
+        "it broke",
+    )
 }
 
 pub fn record(decision: Decision) -> DecisionRecord {
@@ -266,16 +270,14 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
                 quarantine: None,
             },
         }),
-        EventType::PrincipalQuarantined => {
-            EventBody::PrincipalQuarantined(PrincipalQuarantined {
-                principal_id: principal(),
-                quarantine: Quarantine {
-                    since: noon(),
-                    reason: "it misbehaves".into(),
-                    by: "ann".into(),
-                },
-            })
-        }
+        EventType::PrincipalQuarantined => EventBody::PrincipalQuarantined(PrincipalQuarantined {
+            principal_id: principal(),
+            quarantine: Quarantine {
+                since: noon(),
+                reason: "it misbehaves".into(),
+                by: "ann".into(),
+            },
+        }),
         EventType::PrincipalReleased => EventBody::PrincipalReleased(PrincipalReleased {
             principal_id: principal(),
             by: "ann".into(),

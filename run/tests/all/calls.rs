@@ -9,9 +9,7 @@ use gatewright_schemas::{
 };
 use serde_json::json;
 
-use crate::world::{
-    Did, Story, ask, enforced, error, invocation, request, shadow, stamp, steps,
-};
+use crate::world::{Did, Story, ask, enforced, error, invocation, request, shadow, stamp, steps};
 
 fn continuing(tools: &[&str]) -> serde_json::Value {
     let calls: Vec<_> = tools
@@ -133,14 +131,8 @@ fn the_subject_tells_the_most_restrictive_of_several_answers() {
             vec![Decision::Allow, Decision::RequireApproval],
             Gate::RequireApproval,
         ),
-        (
-            vec![Decision::RequireApproval, Decision::Deny],
-            Gate::Deny,
-        ),
-        (
-            vec![Decision::Deny, Decision::RequireApproval],
-            Gate::Deny,
-        ),
+        (vec![Decision::RequireApproval, Decision::Deny], Gate::Deny),
+        (vec![Decision::Deny, Decision::RequireApproval], Gate::Deny),
         (vec![Decision::Deny, Decision::Allow], Gate::Deny),
     ] {
         let mut story = story.clone();
@@ -253,7 +245,10 @@ fn a_failed_call_fails_the_step_and_the_run() {
     let mut story = Story::calling(&[&["read", "read"], &["read"]]);
     story.work_well();
     story.work(Err(error(ReasonCode::ToolTimeout)));
-    assert_eq!(story.last(), ["tool.failed", "step.completed", "run.failed"]);
+    assert_eq!(
+        story.last(),
+        ["tool.failed", "step.completed", "run.failed"]
+    );
     let bodies = story.last_bodies();
     let EventBody::RunFailed(failed) = &bodies[2] else {
         panic!("{bodies:?}");

@@ -37,7 +37,10 @@ fn an_event_that_cannot_be_read_leaves_the_state_as_it_was() {
     for mut event in [newer, other] {
         event.hash = chain::hash_of(&event);
         let refused = story.state.evolve(&event);
-        assert!(matches!(refused, Err(Unevolved::Unreadable(_))), "{event:?}");
+        assert!(
+            matches!(refused, Err(Unevolved::Unreadable(_))),
+            "{event:?}"
+        );
         assert_eq!(debug(&story.state), before);
     }
     story.state.evolve(&sound).unwrap();

@@ -21,11 +21,7 @@ fn a_single_noop_run_is_three_commits() {
     let statuses: Vec<RunStatus> = story.commits.iter().map(|c| c.status).collect();
     assert_eq!(
         statuses,
-        [
-            RunStatus::Queued,
-            RunStatus::Running,
-            RunStatus::Succeeded
-        ]
+        [RunStatus::Queued, RunStatus::Running, RunStatus::Succeeded]
     );
     let attempts: Vec<u32> = story.commits.iter().map(|c| c.commit.attempt).collect();
     assert_eq!(attempts, [0, 1, 1]);
@@ -78,9 +74,7 @@ fn each_step_is_opened_once_and_closed_once() {
         })
         .collect();
     let expected: Vec<String> = (1..=5)
-        .flat_map(|n| {
-            ["created", "completed"].map(|word| format!("step.{word} acme.r1.{n}"))
-        })
+        .flat_map(|n| ["created", "completed"].map(|word| format!("step.{word} acme.r1.{n}")))
         .collect();
     assert_eq!(marks, expected);
 }

@@ -132,7 +132,7 @@ pub enum Did {
 }
 
 /// A run's life as it is told.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Story {
     pub state: RunState,
     pub commits: Vec<Sealed>,
@@ -141,6 +141,20 @@ pub struct Story {
     held: bool,
     /// Whether that worker is executing the open call.
     executing: bool,
+}
+
+impl std::fmt::Debug for Story {
+    /// What was asked for and what happened: short enough to read when a property fails.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(progress) = &self.state.progress {
+            let submission = serde_json::to_string(&progress.created.submission);
+            writeln!(f, "{}", submission.unwrap_or_default())?;
+        }
+        for (place, told) in self.told().iter().enumerate() {
+            writeln!(f, "c{}: {}", place + 1, told.join(", "))?;
+        }
+        Ok(())
+    }
 }
 
 impl Story {
@@ -205,7 +219,13 @@ impl Story {
     pub fn told(&self) -> Vec<Vec<&'static str>> {
         self.commits
             .iter()
-            .map(|c| c.commit.events.iter().map(|e| e.event_type.as_str()).collect())
+            .map(|c| {
+                c.commit
+                    .events
+                    .iter()
+                    .map(|e| e.event_type.as_str())
+                    .collect()
+            })
             .collect()
     }
 
@@ -264,9 +284,16 @@ impl Story {
     pub fn make(&mut self, call: &PlannedCall) -> Did {
         let state = self.state.clone();
         let turn = self.turn();
+        if call.tool_name == "missing" {
+            let reason = "there is no such tool";
+            let error = ErrorInfo::new(Stage::Registry, ReasonCode::ToolNotFound, reason);
+            self.append(decide::refuse(&state, turn, call, &[], Vec::new(), error));
+            return Did::Refused;
+        }
         let (asked, permit) = ask(&state, call, &self.gate);
         if let Some(permit) = permit {
-            let decided = decide::invoke(&state, turn, call, invocation(&state, call, asked, &permit));
+            let decided =
+                decide::invoke(&state, turn, call, invocation(&state, call, asked, &permit));
             self.append(decided);
             self.executing = true;
             return Did::Invoked;
@@ -278,11 +305,24 @@ impl Story {
             .is_ok_and(|c| c.on_approval == OnApproval::Wait);
         if asked.record.decision == Decision::RequireApproval && waits {
             let request = request(&state, call, &asked);
-            self.append(decide::park_for_approval(&state, turn, call, &[asked], request));
+            self.append(decide::park_for_approval(
+                &state,
+                turn,
+                call,
+                &[asked],
+                request,
+            ));
             return Did::Parked;
         }
         let error = ErrorInfo::blocked(Stage::ToolPolicy, &asked.record);
-        self.append(decide::refuse(&state, turn, call, &[asked], Vec::new(), error));
+        self.append(decide::refuse(
+            &state,
+            turn,
+            call,
+            &[asked],
+            Vec::new(),
+            error,
+        ));
         Did::Refused
     }
 
@@ -336,7 +376,15 @@ pub fn lose(
     call: &PlannedCall,
     open: &OpenCall,
 ) -> Result<Decided, Undecided> {
-    decide::lose(state, turn, call, open, "its worker died", tonight())
+    decide::lose(
+        state,
+        turn,
+        call,
+        open,
+        Vec::new(),
+        "its worker died",
+        tonight(),
+    )
 }
 
 /// Asks the gate about a call; an approval that the run holds for it goes along.
