@@ -1,0 +1,21 @@
+# syntax=docker/dockerfile:1
+# Two stages: the toolchain stays behind, the image holds one binary.
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+# Queries are checked against the metadata in `.sqlx`, so no database is needed here.
+ENV SQLX_OFFLINE=true
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin gatewright \
+    && cp target/release/gatewright /usr/local/bin/gatewright
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 --no-create-home gatewright
+COPY --from=build /usr/local/bin/gatewright /usr/local/bin/gatewright
+USER gatewright
+# SIGTERM drains: a worker takes no more runs, finishes or hands back those that it holds, and goes.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["gatewright"]
+CMD ["--help"]
