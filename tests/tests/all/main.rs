@@ -1,5 +1,11 @@
 //! The contracts of the fleet, end to end, on real servers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
-mod smoke;
+mod contract_tool_policy;

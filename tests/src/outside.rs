@@ -1,0 +1,113 @@
+//! The fleet as a program in another language sees it: plain NATS, plain JSON, none of this project's code.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client, HeaderMap, Subscriber,
+    jetstream::{
+        self, Context,
+        consumer::{DeliverPolicy, pull},
+    },
+};
+use futures::StreamExt as _;
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client of the NATS server.
+pub struct Outsider {
+    /// Its connection.
+    pub client: Client,
+    /// Its JetStream.
+    pub jetstream: Context,
+}
+
+/// A message of a stream as it is stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Its message id.
+    pub id: Option<String>,
+    /// What it says.
+    pub body: Value,
+}
+
+impl Outsider {
+    /// Connects.
+    pub async fn connect(url: &str) -> Self {
+        let client = async_nats::connect(url).await.unwrap();
+        let jetstream = jetstream::new(client.clone());
+        Self { client, jetstream }
+    }
+
+    /// Publishes and waits until the server has it.
+    pub async fn publish(&self, subject: &str, payload: impl Into<Vec<u8>>) {
+        self.publish_with(subject, HeaderMap::new(), payload).await;
+    }
+
+    /// Publishes with headers and waits until the server has it.
+    pub async fn publish_with(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: impl Into<Vec<u8>>,
+    ) {
+        let payload: Vec<u8> = payload.into();
+        let stored = self
+            .jetstream
+            .publish_with_headers(subject.to_owned(), headers, payload.into())
+            .await;
+        stored.unwrap().await.unwrap();
+    }
+
+    /// Listens on a subject.
+    pub async fn subscribe(&self, subject: &str) -> Subscriber {
+        let subscription = self.client.subscribe(subject.to_owned()).await.unwrap();
+        self.client.flush().await.unwrap();
+        subscription
+    }
+
+    /// What a consumer of `stream` with this filter gets: everything that is stored for it now.
+    pub async fn stored(&self, stream: &str, filter: &str) -> Vec<Stored> {
+        let stream = self.jetstream.get_stream(stream).await.unwrap();
+        let config = pull::OrderedConfig {
+            filter_subject: filter.to_owned(),
+            deliver_policy: DeliverPolicy::All,
+            ..pull::OrderedConfig::default()
+        };
+        let mut consumer = stream.create_consumer(config).await.unwrap();
+        let mut pending = consumer.info().await.unwrap().num_pending;
+        let mut messages = consumer.messages().await.unwrap();
+        let mut stored = Vec::new();
+        while pending > 0 {
+            let message = next(&mut messages).await.unwrap();
+            let info = message.info().unwrap();
+            pending = info.pending;
+            let id = message.headers.as_ref().and_then(|h| h.get("Nats-Msg-Id"));
+            stored.push(Stored {
+                sequence: info.stream_sequence,
+                subject: message.subject.to_string(),
+                id: id.map(|id| id.as_str().to_owned()),
+                body: serde_json::from_slice(&message.payload).unwrap_or_default(),
+            });
+        }
+        stored
+    }
+
+    /// How many messages a stream holds.
+    pub async fn count(&self, stream: &str) -> u64 {
+        let mut stream = self.jetstream.get_stream(stream).await.unwrap();
+        stream.info().await.unwrap().state.messages
+    }
+}
+
+/// The next of a stream of messages, which must come soon.
+pub async fn next<T>(messages: &mut (impl futures::Stream<Item = T> + Unpin)) -> T {
+    tokio::time::timeout(PATIENCE, messages.next())
+        .await
+        .expect("a message comes")
+        .expect("the subscription lasts")
+}
