@@ -1,2 +1,20 @@
-//! Being built.
-fn main() {}
+//! `gatewright`: one binary for every role of a fleet and every verb of its operators.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use gatewright_cli::{args::Cli, exit};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = cli.prepare().and_then(|(context, verb)| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(verb.run(context))
+    });
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::report(&error).into(),
+    }
+}

@@ -1,0 +1,110 @@
+//! The command line: which nouns there are, and where each is.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{
+    completions,
+    context::Context,
+    dev, dispatcher, exit,
+    exit::Exit,
+    logs, migrate,
+    out::{Out, OutFlags},
+    projector, provision, run,
+    settings::{CommonFlags, Flags, Settings},
+    worker,
+};
+
+/// A fleet of workers for AI agents' runs, in which no tool call executes without passing the policy gate.
+#[derive(Debug, Parser)]
+#[command(name = "gatewright", version, after_help = exit::HELP, max_term_width = 110)]
+#[command(propagate_version = false, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    common: CommonFlags,
+    #[command(flatten)]
+    out: OutFlags,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+/// Every noun: roles first, then what operators ask about.
+#[derive(Debug, Subcommand)]
+#[expect(
+    missing_docs,
+    reason = "a noun's words are with its arguments, where clap takes them from"
+)]
+pub enum Noun {
+    Dev(dev::DevArgs),
+    Dispatcher(dispatcher::DispatcherArgs),
+    Worker(worker::WorkerArgs),
+    Projector(projector::ProjectorArgs),
+    Migrate(migrate::MigrateArgs),
+    Provision(provision::ProvisionArgs),
+    Run(run::RunArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Cli {
+    /// Checks the settings and starts the log.
+    pub fn prepare(self) -> Result<(Context, Noun)> {
+        let flags = Flags {
+            common: self.common,
+            role: self.noun.role_flags(),
+            worker: self.noun.worker_flags(),
+        };
+        let settings =
+            Settings::read(&flags).map_err(|bad| exit::Failure::usage(bad.to_string()))?;
+        // A command says itself that it cannot reach a server, and nobody needs to know that it closes its connection.
+        let level = if self.noun.is_role() {
+            "info"
+        } else {
+            "warn,gatewright_bus::fleet=error"
+        };
+        logs::start(settings.log, level);
+        let out = Out::new(self.out);
+        Ok((Context { settings, out }, self.noun))
+    }
+}
+
+impl Noun {
+    /// Does what was asked.
+    pub async fn run(self, context: Context) -> Result<Exit> {
+        match self {
+            Self::Dev(args) => dev::run(context, args).await,
+            Self::Dispatcher(args) => dispatcher::run(context, args).await,
+            Self::Worker(args) => worker::run(context, args).await,
+            Self::Projector(args) => projector::run(context, args).await,
+            Self::Migrate(args) => migrate::run(context, args).await,
+            Self::Provision(args) => provision::run(context, args).await,
+            Self::Run(args) => run::run(context, args).await,
+            Self::Completions(args) => completions::run(&args),
+        }
+    }
+
+    /// Whether it runs until it is told to stop.
+    fn is_role(&self) -> bool {
+        match self {
+            Self::Dispatcher(_) => true,
+            Self::Worker(args) => args.verb.is_none(),
+            Self::Projector(args) => args.is_role(),
+            _ => false,
+        }
+    }
+
+    fn role_flags(&self) -> crate::settings::RoleFlags {
+        match self {
+            Self::Dispatcher(args) => args.role.clone(),
+            Self::Worker(args) => args.role.clone(),
+            Self::Projector(args) => args.role.clone(),
+            _ => crate::settings::RoleFlags::default(),
+        }
+    }
+
+    fn worker_flags(&self) -> crate::settings::WorkerFlags {
+        match self {
+            Self::Worker(args) => args.worker.clone(),
+            _ => crate::settings::WorkerFlags::default(),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The servers of a private fleet: one nats-server, one Postgres.
+
+use std::{fs, net::TcpListener, path::Path};
+
+use anyhow::Result;
+use futures::{FutureExt as _, future::BoxFuture};
+use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions, StartError};
+use serde::{Deserialize, Serialize};
+
+use super::{child::Ended, place::Place};
+use crate::settings::ConnectionFile;
+
+/// The database's name.
+const DATABASE: &str = "gatewright";
+
+/// The ports of the last start, taken again when they are free.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Ports {
+    nats: Option<u16>,
+    postgres: Option<u16>,
+}
+
+impl Ports {
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        toml::from_str(&text).unwrap_or_default()
+    }
+}
+
+fn free(port: Option<u16>) -> Option<u16> {
+    port.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+}
+
+/// Both servers.
+#[derive(Debug)]
+pub struct Servers {
+    nats: NatsServer,
+    postgres: Postgres,
+}
+
+impl Servers {
+    /// Starts both at once.
+    pub async fn start(place: &Place, durable: bool) -> Result<Self> {
+        let binaries = Binaries::find()?;
+        let ports_file = place.dir().join("ports.toml");
+        let ports = Ports::read(&ports_file);
+        let (nats, postgres) = tokio::try_join!(
+            start_nats(&binaries, place, free(ports.nats)),
+            start_postgres(&binaries, place, free(ports.postgres), durable)
+        )?;
+        let ports = Ports {
+            nats: Some(nats.port()),
+            postgres: Some(postgres.port()),
+        };
+        // Without the file the next start takes other ports.
+        let _ = fs::write(&ports_file, toml::to_string(&ports).unwrap_or_default());
+        Ok(Self { nats, postgres })
+    }
+
+    /// Where they listen.
+    pub fn connection(&self) -> ConnectionFile {
+        ConnectionFile {
+            nats_url: self.nats.url(),
+            monitor_url: self.nats.monitor_url(),
+            database_url: self.postgres.url(DATABASE),
+            prefix: gatewright_bus::Names::default().prefix().to_owned(),
+            pid: std::process::id(),
+        }
+    }
+
+    /// Futures that resolve when one of them ends.
+    pub fn ends(&self) -> Vec<BoxFuture<'static, Ended>> {
+        let (nats, nats_log) = (self.nats.wait_exit(), self.nats.log_path());
+        let (postgres, postgres_log) = (self.postgres.wait_exit(), self.postgres.log_path());
+        vec![
+            async move { Ended::new("nats-server", nats.await, &nats_log) }.boxed(),
+            async move { Ended::new("Postgres", postgres.await, &postgres_log) }.boxed(),
+        ]
+    }
+
+    /// Stops both.
+    pub async fn stop(&mut self) {
+        let (nats, postgres) = tokio::join!(self.nats.stop(), self.postgres.stop());
+        for error in [nats.err(), postgres.err()].into_iter().flatten() {
+            tracing::warn!(%error, "a server was not stopped");
+        }
+    }
+
+    /// Ends both at once. Nothing that was acknowledged is lost: the next start recovers it.
+    pub async fn kill(&mut self) {
+        let _ = tokio::join!(self.nats.kill(), self.postgres.kill());
+    }
+}
+
+async fn start_nats(
+    binaries: &Binaries,
+    place: &Place,
+    port: Option<u16>,
+) -> Result<NatsServer, StartError> {
+    let mut options = NatsOptions::new(place.dir().join("nats"), place.server_name());
+    options.port = port;
+    match NatsServer::start(binaries, options.clone()).await {
+        // Somebody may have taken the port since it was looked at.
+        Err(StartError::Ended { .. }) if port.is_some() => {
+            options.port = None;
+            NatsServer::start(binaries, options).await
+        }
+        started => started,
+    }
+}
+
+async fn start_postgres(
+    binaries: &Binaries,
+    place: &Place,
+    port: Option<u16>,
+    durable: bool,
+) -> Result<Postgres, StartError> {
+    let mut options = PostgresOptions {
+        data_dir: place.dir().join("postgres"),
+        port,
+        durable,
+    };
+    match Postgres::start(binaries, options.clone()).await {
+        Err(StartError::Ended { .. }) if port.is_some() => {
+            options.port = None;
+            Postgres::start(binaries, options).await
+        }
+        started => started,
+    }
+}

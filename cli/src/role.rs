@@ -1,0 +1,93 @@
+//! What the roles share: they wait for servers that are away, and stop in order when they are told to.
+
+use std::future::Future;
+
+use anyhow::{Context as _, Result, bail};
+use gatewright_bus::{Fleet, clock, fleet::without_passwords, retry::Retry};
+use gatewright_schemas::WriterId;
+use gatewright_store::{ConnectError, Options, Store, migrate};
+use tokio_util::sync::CancellationToken;
+
+use crate::{context::Context, exit::Exit};
+
+/// Characters of a machine's name that become part of a worker's.
+const MOST_OF_HOST: usize = 40;
+
+/// Joins the fleet, waiting for its server; nothing when it is time to stop.
+pub async fn join(
+    context: &Context,
+    default_name: &WriterId,
+    shutdown: &CancellationToken,
+) -> Result<Option<Fleet>> {
+    let connection = context.settings.connection(default_name);
+    tracing::info!(nats.url = %without_passwords(&connection.url), name = %connection.writer, "joining the fleet");
+    let joined = shutdown
+        .run_until_cancelled(Fleet::connect(&connection))
+        .await;
+    Ok(joined.transpose()?)
+}
+
+/// Connects to the database, waiting for its server, and checks that this program fits it; nothing when it is time to stop.
+pub async fn open_store(
+    context: &Context,
+    role: &str,
+    shutdown: &CancellationToken,
+) -> Result<Option<Store>> {
+    let url = context.database_url()?;
+    let connecting =
+        Retry::for_servers().run("connecting to Postgres", ConnectError::is_transient, || {
+            let options = Options {
+                application_name: format!("gatewright {role}"),
+                ..Options::default()
+            };
+            Store::connect(url, options)
+        });
+    let Some(store) = shutdown.run_until_cancelled(connecting).await else {
+        return Ok(None);
+    };
+    let store = store?;
+    let checking = Retry::for_servers().run(
+        "checking the database",
+        migrate::SchemaError::is_transient,
+        || migrate::check(&store),
+    );
+    match shutdown.run_until_cancelled(checking).await {
+        None => Ok(None),
+        Some(checked) => {
+            checked?;
+            Ok(Some(store))
+        }
+    }
+}
+
+/// Runs a role's loop. One that ends before it is told to has failed, whatever the reason.
+pub async fn supervise(
+    role: &str,
+    work: impl Future<Output = Result<()>> + Send + 'static,
+    shutdown: CancellationToken,
+) -> Result<Exit> {
+    let ended = tokio::spawn(work).await;
+    ended.with_context(|| {
+        format!("the {role}'s loop broke down; this is a fault of the program")
+    })??;
+    if !shutdown.is_cancelled() {
+        bail!("the {role}'s loop ended by itself; this is a fault of the program");
+    }
+    tracing::info!("the {role} has stopped");
+    Ok(Exit::Ok)
+}
+
+/// A name for one process among many: the role, the machine, and something of its own.
+pub fn own_name(role: &str) -> Result<WriterId> {
+    let host: String = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .chars()
+        .take_while(|c| *c != '.')
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(MOST_OF_HOST)
+        .collect();
+    let id = clock::fresh_id();
+    let own: String = id.chars().skip(id.len().saturating_sub(6)).collect();
+    Ok(WriterId::new(format!("{role}-{host}-{own}"))?)
+}

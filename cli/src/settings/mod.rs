@@ -1,0 +1,259 @@
+//! Settings: from the command line, else the environment, else the file of `--config`, else the `gatewright dev` that runs here.
+//!
+//! All of them are read and checked before anything starts, and everything that is wrong is told at once, with its place.
+
+mod connection_file;
+mod file;
+mod read;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use gatewright_bus::{Connection, Names};
+use gatewright_schemas::{WriterId, Zone};
+
+pub use connection_file::ConnectionFile;
+pub use read::BadSettings;
+use read::{Reader, Setting};
+
+/// Where a NATS server is looked for when nothing says where.
+const DEFAULT_NATS_URL: &str = "nats://127.0.0.1:4222";
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What every command takes. The values are checked together with those of the environment and the file.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct CommonFlags {
+    /// Addresses of the NATS servers, separated by commas [env: NATS_URL] [default: nats://127.0.0.1:4222]
+    #[arg(long, global = true, value_name = "URL")]
+    pub nats_url: Option<String>,
+    /// A NATS credentials file [env: NATS_CREDS]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub nats_creds: Option<String>,
+    /// The fleet's prefix of subjects and streams [env: GATEWRIGHT_PREFIX] [default: fleet]
+    #[arg(long, global = true, value_name = "TOKEN")]
+    pub prefix: Option<String>,
+    /// The Postgres database [env: DATABASE_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// The name of the credential under which to speak to NATS [env: GATEWRIGHT_NAME]
+    #[arg(long, global = true, value_name = "TOKEN")]
+    pub name: Option<String>,
+    /// A TOML file with any of these settings, `nats_url = "…"` and so on [env: GATEWRIGHT_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<String>,
+    /// How the log on standard error is written: text or json [env: GATEWRIGHT_LOG; what is in it: RUST_LOG]
+    #[arg(long, global = true, value_name = "FORM")]
+    pub log: Option<String>,
+}
+
+/// What roles take besides.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RoleFlags {
+    /// Append in groups: for servers that sync every message to the disk [env: GATEWRIGHT_GROUP_COMMIT] [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub group_commit: Option<String>,
+}
+
+/// What a worker takes besides.
+#[derive(Debug, Clone, Default, Args)]
+pub struct WorkerFlags {
+    /// Runs that it moves at once [env: GATEWRIGHT_CONCURRENCY] [default: 64]
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<String>,
+    /// The zones that it serves: sandbox, supervised, high_stakes [env: GATEWRIGHT_ZONES] [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub zones: Option<String>,
+    /// How long it goes on with what it holds when it is to stop [env: GATEWRIGHT_DRAIN_PATIENCE] [default: 25s]
+    #[arg(long, value_name = "PERIOD")]
+    pub drain_patience: Option<String>,
+    /// How many workers in a row may die on a run before it is given up [env: GATEWRIGHT_MAX_CRASHES] [default: 5]
+    #[arg(long, value_name = "N")]
+    pub max_crashes: Option<String>,
+    /// A PEM file with certificate authorities that egress believes beside the public ones [env: GATEWRIGHT_EGRESS_AUTHORITIES]
+    #[arg(long, value_name = "FILE")]
+    pub egress_authorities: Option<String>,
+}
+
+/// Everything that was set on the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// Of every command.
+    pub common: CommonFlags,
+    /// Of roles.
+    pub role: RoleFlags,
+    /// Of workers.
+    pub worker: WorkerFlags,
+}
+
+/// What a worker is set to.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Runs that it moves at once.
+    pub concurrency: usize,
+    /// The zones that it serves.
+    pub zones: Vec<Zone>,
+    /// How long it drains.
+    pub drain_patience: Duration,
+    /// How many workers in a row may die on a run.
+    pub max_crashes: u32,
+    /// Certificate authorities beside the public ones.
+    pub egress_authorities: Option<PathBuf>,
+}
+
+/// The settings, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Addresses of the NATS servers.
+    pub nats_url: String,
+    /// A NATS credentials file.
+    pub nats_creds: Option<PathBuf>,
+    /// The fleet's names.
+    pub names: Names,
+    /// The database, where one is named.
+    pub database_url: Option<String>,
+    /// The name of the credential, where one is given.
+    pub name: Option<WriterId>,
+    /// Whether appends go in groups.
+    pub group_commit: bool,
+    /// How the log is written.
+    pub log: LogFormat,
+    /// What a worker is set to.
+    pub worker: WorkerSettings,
+    /// The file of a `gatewright dev` from which the addresses come, where nothing else named any.
+    pub from_dev: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Reads all settings from where they may stand.
+    pub fn read(flags: &Flags) -> Result<Self, BadSettings> {
+        let common = &flags.common;
+        let mut reader = Reader::open(common.config.as_deref());
+        let log = reader.parsed(&setting::LOG, common.log.as_ref(), read::log_format);
+        let mut nats_url =
+            reader.parsed(&setting::NATS_URL, common.nats_url.as_ref(), read::nats_url);
+        let mut database_url = reader.parsed(
+            &setting::DATABASE_URL,
+            common.database_url.as_ref(),
+            read::database_url,
+        );
+        let mut names = reader.parsed(&setting::PREFIX, common.prefix.as_ref(), |text| {
+            Names::new(text).map_err(|error| error.to_string())
+        });
+        let nats_creds =
+            reader.parsed(&setting::NATS_CREDS, common.nats_creds.as_ref(), read::path);
+        let name = reader.parsed(&setting::NAME, common.name.as_ref(), |text| {
+            WriterId::new(text).map_err(|error| error.to_string())
+        });
+        let group_commit = reader.parsed(
+            &setting::GROUP_COMMIT,
+            flags.role.group_commit.as_ref(),
+            read::boolean,
+        );
+        let worker = Self::read_worker(&mut reader, &flags.worker);
+
+        // Either all of a dev fleet or nothing: its database beside another NATS would be a mixture.
+        let mut from_dev = None;
+        if nats_url.is_none()
+            && database_url.is_none()
+            && reader.is_sound()
+            && let Some((path, found)) = ConnectionFile::of_this_directory()
+        {
+            nats_url = Some(found.nats_url);
+            database_url = Some(found.database_url);
+            names = names.or(Names::new(&found.prefix).ok());
+            from_dev = Some(path);
+        }
+        reader.finish()?;
+        Ok(Self {
+            nats_url: nats_url.unwrap_or_else(|| DEFAULT_NATS_URL.into()),
+            nats_creds,
+            names: names.unwrap_or_default(),
+            database_url,
+            name,
+            group_commit: group_commit.unwrap_or(false),
+            log: log.unwrap_or_default(),
+            worker,
+            from_dev,
+        })
+    }
+
+    fn read_worker(reader: &mut Reader, flags: &WorkerFlags) -> WorkerSettings {
+        let default = gatewright_worker::WorkerConfig::default();
+        WorkerSettings {
+            concurrency: reader
+                .parsed(&setting::CONCURRENCY, flags.concurrency.as_ref(), |text| {
+                    read::number_within(text, 1, 100_000)
+                })
+                .unwrap_or(default.concurrency),
+            zones: reader
+                .parsed(&setting::ZONES, flags.zones.as_ref(), read::zones)
+                .unwrap_or(default.zones),
+            drain_patience: reader
+                .parsed(
+                    &setting::DRAIN_PATIENCE,
+                    flags.drain_patience.as_ref(),
+                    read::period,
+                )
+                .unwrap_or(default.drain_patience),
+            max_crashes: reader
+                .parsed(&setting::MAX_CRASHES, flags.max_crashes.as_ref(), |text| {
+                    read::number_within(text, 1, 1_000)
+                })
+                .unwrap_or(default.max_crashes),
+            egress_authorities: reader.parsed(
+                &setting::EGRESS_AUTHORITIES,
+                flags.egress_authorities.as_ref(),
+                read::path,
+            ),
+        }
+    }
+
+    /// How to reach the fleet, under the name that was set or else `default_name`.
+    pub fn connection(&self, default_name: &WriterId) -> Connection {
+        Connection {
+            url: self.nats_url.clone(),
+            writer: self.name.clone().unwrap_or_else(|| default_name.clone()),
+            names: self.names.clone(),
+            credentials: self.nats_creds.clone(),
+            group_commit: self.group_commit,
+        }
+    }
+}
+
+/// Every setting and how it is spelt.
+mod setting {
+    use super::Setting;
+
+    macro_rules! settings {
+        ($($name:ident = $key:literal, $flag:literal, $env:literal;)+) => {
+            $(pub(super) const $name: Setting = Setting { key: $key, flag: $flag, env: $env };)+
+            /// The keys that a file may have.
+            pub(super) const KEYS: &[&str] = &[$($key),+];
+        };
+    }
+
+    settings! {
+        NATS_URL = "nats_url", "--nats-url", "NATS_URL";
+        NATS_CREDS = "nats_creds", "--nats-creds", "NATS_CREDS";
+        PREFIX = "prefix", "--prefix", "GATEWRIGHT_PREFIX";
+        DATABASE_URL = "database_url", "--database-url", "DATABASE_URL";
+        NAME = "name", "--name", "GATEWRIGHT_NAME";
+        LOG = "log", "--log", "GATEWRIGHT_LOG";
+        GROUP_COMMIT = "group_commit", "--group-commit", "GATEWRIGHT_GROUP_COMMIT";
+        CONCURRENCY = "concurrency", "--concurrency", "GATEWRIGHT_CONCURRENCY";
+        ZONES = "zones", "--zones", "GATEWRIGHT_ZONES";
+        DRAIN_PATIENCE = "drain_patience", "--drain-patience", "GATEWRIGHT_DRAIN_PATIENCE";
+        MAX_CRASHES = "max_crashes", "--max-crashes", "GATEWRIGHT_MAX_CRASHES";
+        EGRESS_AUTHORITIES = "egress_authorities", "--egress-authorities", "GATEWRIGHT_EGRESS_AUTHORITIES";
+    }
+}

@@ -1,0 +1,164 @@
+//! `gatewright worker`: the role that takes runs and executes allowed calls; `worker list`: which of them there are.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
+use gatewright_schemas::WorkerHeartbeat;
+use gatewright_worker::{
+    Worker, WorkerConfig,
+    egress::{self, Gateway},
+    tool::Registry,
+};
+use serde::Serialize;
+
+use crate::{
+    context::Context,
+    exit::Exit,
+    out::{Cell, Table, span},
+    role,
+    settings::{RoleFlags, WorkerFlags},
+    signal,
+};
+
+/// A worker that was silent for longer does not count as alive; it beats every second.
+pub const SILENT_AFTER: Duration = Duration::from_secs(10);
+
+/// Takes runs of its zones until it is told to stop, or lists the workers.
+///
+/// At SIGTERM or Ctrl-C it takes no more runs, finishes or hands back those that it holds, and signs off.
+/// Its name stands in every event that it writes; left out, it is made of the machine's and something random.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct WorkerArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<WorkerVerb>,
+    #[command(flatten)]
+    pub(crate) worker: WorkerFlags,
+    #[command(flatten)]
+    pub(crate) role: RoleFlags,
+}
+
+/// What can be asked about workers.
+#[derive(Debug, Subcommand)]
+pub enum WorkerVerb {
+    /// Every worker that signed on, and when it was last heard of
+    List,
+}
+
+/// Runs it, or answers.
+pub async fn run(context: Context, args: WorkerArgs) -> Result<Exit> {
+    match args.verb {
+        Some(WorkerVerb::List) => list(&context).await,
+        None => work(context).await,
+    }
+}
+
+async fn work(context: Context) -> Result<Exit> {
+    let shutdown = signal::shutdown();
+    let settings = context.settings.worker.clone();
+    let gateway = Arc::new(Gateway::new(egress::Settings {
+        extra_authorities: settings.egress_authorities,
+        ..egress::Settings::default()
+    })?);
+    let config = WorkerConfig {
+        zones: settings.zones,
+        concurrency: settings.concurrency,
+        drain_patience: settings.drain_patience,
+        max_crashes: settings.max_crashes,
+    };
+    let name = role::own_name("worker")?;
+    let Some(fleet) = role::join(&context, &name, &shutdown).await? else {
+        return Ok(Exit::Ok);
+    };
+    let joining = Retry::for_servers().run("joining the workers", may_come, || async {
+        let registry = Registry::standard(Arc::clone(&gateway))?;
+        Ok(Worker::join(fleet.clone(), registry, config.clone()).await?)
+    });
+    let Some(worker) = shutdown.run_until_cancelled(joining).await else {
+        return Ok(Exit::Ok);
+    };
+    let worker = worker?;
+    let until = shutdown.clone();
+    let work = async move {
+        worker.run(until).await;
+        Ok(())
+    };
+    role::supervise("worker", work, shutdown).await
+}
+
+/// Whether waiting can help: the server comes back, or a dispatcher makes the fleet's streams.
+fn may_come(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<LayoutError>()
+        .is_some_and(|error| error.is_transient() || matches!(error, LayoutError::Missing { .. }))
+}
+
+/// The tools of this program, outside a worker: to show them, and to explain what the gate would say of a call.
+pub fn registry() -> Result<Registry> {
+    let gateway = Gateway::new(egress::Settings::default())?;
+    Ok(Registry::standard(Arc::new(gateway))?)
+}
+
+/// A worker as it is listed.
+#[derive(Debug, Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    heartbeat: WorkerHeartbeat,
+    /// `alive`, `draining` or `silent`.
+    state: &'static str,
+    /// Since when it was not heard of, in milliseconds.
+    age_ms: u64,
+}
+
+impl Listed {
+    fn new(heartbeat: WorkerHeartbeat) -> Self {
+        let age = clock::now().since(heartbeat.seen_at);
+        Self {
+            state: match heartbeat.draining {
+                _ if age > SILENT_AFTER => "silent",
+                true => "draining",
+                false => "alive",
+            },
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            heartbeat,
+        }
+    }
+}
+
+async fn list(context: &Context) -> Result<Exit> {
+    let fleet = context.fleet().await?;
+    let mut workers: Vec<Listed> = fleet
+        .list_workers()
+        .await?
+        .into_iter()
+        .map(Listed::new)
+        .collect();
+    workers.sort_by(|a, b| a.heartbeat.worker_id.cmp(&b.heartbeat.worker_id));
+    context.out.list(
+        &workers,
+        None,
+        |worker| worker.heartbeat.worker_id.to_string(),
+        table,
+    )?;
+    Ok(Exit::Ok)
+}
+
+fn table(workers: &[Listed]) -> Table {
+    let mut table = Table::new(&["WORKER", "STATE", "SEEN", "RUNS", "ZONES", "UP", "VERSION"]);
+    for worker in workers {
+        let heartbeat = &worker.heartbeat;
+        let zones: Vec<&str> = heartbeat.zones.iter().map(|zone| zone.as_str()).collect();
+        table.row(vec![
+            heartbeat.worker_id.as_str().into(),
+            Cell::word(worker.state),
+            format!("{} ago", span(Duration::from_millis(worker.age_ms))).into(),
+            format!("{}/{}", heartbeat.busy, heartbeat.slots).into(),
+            zones.join(",").into(),
+            span(clock::now().since(heartbeat.started_at)).into(),
+            (&heartbeat.version).into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,1 @@
+//! The binary on real servers: what it prints, how it ends, what it leaves behind.
