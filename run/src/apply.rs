@@ -1,5 +1,7 @@
 //! What each event does to the state: one `match` for the live path and for replay.
 
+use std::sync::Arc;
+
 use gatewright_policy::context::PolicyContext;
 use gatewright_schemas::{
     ApprovalId, ErrorInfo, EventBody, OnFailure, RunStatus, StepStatus, ToolCallId,
@@ -54,9 +56,9 @@ impl RunState {
 impl Progress {
     fn new(plan: Plan, created: &RunCreated) -> Self {
         Self {
-            created: created.clone(),
+            created: Arc::new(created.clone()),
             context: PolicyContext::parse(&created.submission.input.runtime.policy),
-            plan,
+            plan: Arc::new(plan),
             status: RunStatus::Queued,
             attempt: 0,
             lease: None,

@@ -1,5 +1,7 @@
 //! Where a run stands: the fold of its events.
 
+use std::sync::Arc;
+
 use gatewright_policy::context::{InvalidContext, PolicyContext};
 use gatewright_schemas::{
     ApprovalId, Digest, ErrorInfo, Event, EventId, EventType, RunId, RunStatus, StepId, ToolCallId,
@@ -29,12 +31,12 @@ pub struct RunState {
 /// Where a run stands that was created.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    /// Its first event.
-    pub created: RunCreated,
+    /// Its first event. Shared, as is the plan: a state is copied for every decision.
+    pub created: Arc<RunCreated>,
     /// `runtime.policy`, read defensively; what cannot be read makes the gate deny every call.
     pub context: Result<PolicyContext, InvalidContext>,
     /// What it is to do.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// Where it stands.
     pub status: RunStatus,
     /// The attempt it is in; 0 before the first.
