@@ -81,6 +81,10 @@ impl ConnectError {
 impl Store {
     /// Connects to the database at `url` (`postgres://…`). The database may still be empty: see [`crate::migrate`].
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
+        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+            let scheme = "it does not begin with postgres://";
+            return Err(ConnectError::Url(sqlx::Error::Configuration(scheme.into())));
+        }
         let connect_options = PgConnectOptions::from_str(url)
             .map_err(ConnectError::Url)?
             .application_name(&options.application_name)
