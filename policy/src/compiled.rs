@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,6 +12,7 @@ use crate::{
     document::{ActionRule, PolicyDocument},
     host::{DomainSet, Host},
     name_set::NameSet,
+    redact::Marks,
 };
 
 /// A policy document at one revision, as decisions ask it.
@@ -29,6 +31,7 @@ pub struct CompiledPolicy {
     writable_domains: DomainSet,
     actions: HashMap<Box<str>, ActionRule>,
     tools_daily: HashMap<Box<str>, u64>,
+    marks: Arc<Marks>,
 }
 
 impl CompiledPolicy {
@@ -54,6 +57,7 @@ impl CompiledPolicy {
                 .map(|rule| (rule.action_type.as_str().into(), rule.clone()))
                 .collect(),
             tools_daily: by_name(&document.limits.tools_daily),
+            marks: Arc::new(Marks::from(&document.egress)),
             document,
             revision,
             digest,
@@ -73,6 +77,11 @@ impl CompiledPolicy {
     /// The digest under which it was activated.
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// What is secret by this document.
+    pub fn marks(&self) -> &Arc<Marks> {
+        &self.marks
     }
 
     /// Whether answers about a tool are obeyed.

@@ -205,11 +205,21 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
+/// The first few of them, since the sentence stands in every record of the decision.
 fn in_a_sentence(violations: &[Violation]) -> String {
-    let told: Vec<String> = violations
+    const TOLD: usize = 5;
+    let mut told: Vec<String> = violations
         .iter()
-        .map(|v| format!("{} {}", v.pointer, v.message).trim().to_owned())
+        .take(TOLD)
+        .map(|violation| {
+            format!("{} {}", violation.pointer, violation.message)
+                .trim()
+                .to_owned()
+        })
         .collect();
+    if violations.len() > TOLD {
+        told.push(format!("and {} more", violations.len() - TOLD));
+    }
     told.join("; ")
 }
 

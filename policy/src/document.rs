@@ -23,6 +23,9 @@ pub use tool_name::ToolName;
 
 use crate::host::DomainPattern;
 
+/// The document that a fresh fleet starts with, TOML: `policy/examples/default.toml`.
+pub const DEFAULT: &str = include_str!("../examples/default.toml");
+
 /// What may happen in the fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -31,6 +31,7 @@ pub mod host;
 mod name_set;
 mod permit;
 pub mod quota;
+pub mod redact;
 pub mod request;
 pub mod snapshot;
 

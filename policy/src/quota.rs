@@ -15,6 +15,8 @@ use serde::Serialize;
 pub struct Quota {
     /// The counter's name, unique in the fleet: `tool.<tool>` or `egress.<workspace>.<principal>`.
     ///
+    /// A tool's name may hold any character but white space and control characters; a shell whose counters' keys hold fewer
+    /// must encode it.
     /// A principal's place holds `-` for calls without one: they share a counter, so that leaving the principal out gains nothing.
     pub name: String,
     /// How many units it has in each window.

@@ -2,7 +2,10 @@
 //!
 //! The shell keeps one behind a lock and feeds it from its watched copies; a decision makes no network call for it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 use gatewright_schemas::{
     CapabilityToken, CapabilityTokenId, Principal, PrincipalId, Timestamp, WorkspaceId,
@@ -12,6 +15,7 @@ use crate::{
     compiled::CompiledPolicy,
     host::{DomainPattern, DomainSet},
     name_set::NameSet,
+    redact::Marks,
 };
 
 /// A token may descend from a root token through at most this many delegations.
@@ -40,6 +44,12 @@ impl Snapshot {
     /// The active policy.
     pub fn policy(&self) -> Option<&Arc<CompiledPolicy>> {
         self.policy.as_ref()
+    }
+
+    /// What is secret: by the active policy, or, without one, by default.
+    pub fn marks(&self) -> Arc<Marks> {
+        static DEFAULT: LazyLock<Arc<Marks>> = LazyLock::new(|| Arc::new(Marks::by_default()));
+        Arc::clone(self.policy.as_ref().map_or(&*DEFAULT, |policy| policy.marks()))
     }
 
     /// Says when this copy was last known to be equal to the buckets.

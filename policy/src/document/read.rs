@@ -13,7 +13,7 @@ use super::{Cidr, DocumentFault, DocumentFaults, Period, PolicyDocument, Positio
 use crate::host::DomainPattern;
 
 /// Bytes of a document; beyond them it is refused.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
 /// At most this many faults are told.
 const MAX_FAULTS: usize = 200;
 
@@ -82,20 +82,20 @@ fn whole(message: String) -> DocumentFaults {
 }
 
 fn placed(text: &str, places: &Places, faults: Vec<Fault>) -> DocumentFaults {
-    let mut faults: Vec<DocumentFault> = faults
+    let mut faults: Vec<(usize, Fault)> = faults
         .into_iter()
-        .map(|(pointer, message)| {
-            let position = Position::at(text, places.nearest(&pointer));
-            DocumentFault {
-                pointer,
-                position,
-                message,
-            }
-        })
+        .map(|fault| (places.nearest(&fault.0), fault))
         .collect();
-    faults.sort_by_key(|fault| fault.position);
+    faults.sort_by_key(|(offset, _)| *offset);
     faults.truncate(MAX_FAULTS);
-    DocumentFaults(faults)
+    let told = faults
+        .into_iter()
+        .map(|(offset, (pointer, message))| DocumentFault {
+            pointer,
+            position: Position::at(text, offset),
+            message,
+        });
+    DocumentFaults(told.collect())
 }
 
 // --- TOML
@@ -105,6 +105,7 @@ fn to_json(text: &str) -> Result<(Value, Places), DocumentFaults> {
     if !errors.is_empty() {
         let mut faults: Vec<DocumentFault> = errors
             .iter()
+            .take(MAX_FAULTS)
             .map(|error| DocumentFault {
                 pointer: String::new(),
                 position: Position::at(text, error.span().map_or(0, |span| span.start)),
@@ -113,7 +114,6 @@ fn to_json(text: &str) -> Result<(Value, Places), DocumentFaults> {
             .collect();
         faults.sort_by_key(|fault| fault.position);
         faults.dedup();
-        faults.truncate(MAX_FAULTS);
         return Err(DocumentFaults(faults));
     }
     let mut places = Places::default();

@@ -1,7 +1,10 @@
 //! Policy documents: every fault with its place, and rules that can never match.
 
 use gatewright_policy::{PolicyDocument, document::Position};
-use gatewright_schemas::{Decision, EnforcementMode};
+use gatewright_schemas::{Decision, EnforcementMode, ReasonCode};
+use serde_json::json;
+
+use crate::world::{ask_egress, call, code, request_of, snapshot};
 
 fn faults(text: &str) -> Vec<String> {
     let faults = PolicyDocument::parse(text)
@@ -268,6 +271,48 @@ fn switches_that_make_everything_moot_are_told() {
         warnings("default = 'allow'\nauto_allow = ['a']"),
         ["/auto_allow/0"]
     );
+}
+
+#[test]
+fn a_fresh_fleet_may_do_little_and_says_what_it_would_take() {
+    let fleet = snapshot(gatewright_policy::document::DEFAULT);
+    for tool in ["runtime.noop", "runtime.echo"] {
+        assert_eq!(
+            code(&call(tool, &json!({})), &fleet),
+            ReasonCode::ToolAutoAllowed,
+            "{tool}"
+        );
+    }
+    assert_eq!(
+        code(&call("rm", &json!({})), &fleet),
+        ReasonCode::DefaultDeny
+    );
+    let high = call("runtime.echo", &json!({ "zone": "high_stakes" }));
+    assert_eq!(code(&high, &fleet), ReasonCode::CapabilityTokenRequired);
+    let egress = call("egress.request", &json!({}));
+    for (method, url, action, expected) in [
+        (
+            "GET",
+            "https://www.example.com",
+            "external.read",
+            ReasonCode::ToolAutoAllowed,
+        ),
+        (
+            "GET",
+            "https://crates.io",
+            "external.read",
+            ReasonCode::DomainNotAllowlisted,
+        ),
+        (
+            "POST",
+            "https://www.example.com",
+            "external.write",
+            ReasonCode::ExternalWriteRequiresApproval,
+        ),
+    ] {
+        let answer = ask_egress(&request_of(&egress, method, url, action), &fleet, None);
+        assert_eq!(answer.record().reason_code, expected, "{method} {url}");
+    }
 }
 
 #[test]

@@ -19,4 +19,5 @@ mod matrix;
 mod model;
 mod permits;
 mod properties;
+mod scenes;
 mod world;
