@@ -15,6 +15,7 @@ pub mod error_info;
 pub mod event;
 pub mod id;
 pub mod message;
+pub mod reference;
 pub mod submission;
 pub mod timestamp;
 pub mod validate;

@@ -11,14 +11,9 @@ pub(super) fn loosely(text: &str, marks: &Marks) -> (String, Vec<String>) {
         let (word, after) = rest.split_at(rest.find(|c| !is_of_name(c)).unwrap_or(rest.len()));
         shown.push_str(word);
         rest = after;
-        let value = if word.is_empty() {
-            user_information(rest)
-        } else if marks.parameter(word) || marks.header(word) {
-            assigned(rest)
-        } else {
-            None
-        };
-        if let Some((before, secret)) = value {
+        let is_secret = marks.parameter(word) || marks.header(word);
+        let value = is_secret.then(|| assigned(rest)).flatten();
+        if let Some((before, secret)) = value.or_else(|| user_information(rest)) {
             let (between, after) = rest.split_at(before);
             shown.push_str(between);
             shown.push_str(REDACTED);

@@ -3,13 +3,7 @@
 use gatewright_schemas::Digest;
 use serde_json::Value;
 
-use super::{
-    loose::loosely,
-    marks::Marks,
-    secrets::Secrets,
-    vault::MAX_SPELLINGS,
-    walk::Walk,
-};
+use super::{loose::loosely, marks::Marks, secrets::Secrets, vault::MAX_SPELLINGS, walk::Walk};
 
 /// The longest text that is kept of a message that is not JSON, in bytes.
 const MAX_TEXT: usize = 64 * 1024;

@@ -19,5 +19,7 @@ mod matrix;
 mod model;
 mod permits;
 mod properties;
+mod redaction;
 mod scenes;
+mod vault;
 mod world;

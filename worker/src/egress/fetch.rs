@@ -1,7 +1,10 @@
 //! A request with all its redirects: hop by hop through the gate.
 
 use bytes::Bytes;
-use gatewright_policy::host::Target;
+use gatewright_policy::{
+    host::Target,
+    redact::{self, Secrets},
+};
 use gatewright_schemas::{
     ErrorInfo, EventBody, ReasonCode, Stage,
     event::{EgressAllowed, EgressBlocked},
@@ -16,8 +19,7 @@ use super::{
     exchange::{Progress, Response},
     headers,
     order::{Order, first_hop, url_invalid},
-    redact, redirect,
-    secrets::Secrets,
+    redirect,
 };
 use crate::tool::{Call, CallFacts, ExecutionError, TookEffect};
 

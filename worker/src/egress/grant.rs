@@ -6,10 +6,10 @@ use gatewright_policy::{
     EgressPermit, Host,
     document::{self, Cidr},
     host::Target,
+    redact::{self, Marks, Secrets},
 };
 use gatewright_schemas::{DecisionRecord, Digest, EventBody, ToolCallId, event::EgressRequested};
 
-use super::{marks::Marks, redact, secrets::Secrets};
 use crate::tool::BoxFuture;
 
 /// Answers whether a hop may happen.
@@ -65,7 +65,7 @@ impl From<&document::Egress> for Rules {
             timeout: egress.timeout.duration(),
             max_body: usize::try_from(egress.max_response_bytes).unwrap_or(usize::MAX),
             max_redirects: egress.max_redirects,
-            marks: Marks::new(&egress.redact_headers, &egress.redact_fields),
+            marks: Marks::from(egress),
         }
     }
 }

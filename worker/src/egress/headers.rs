@@ -8,7 +8,7 @@ use hyper::header::{
 };
 use serde_json::{Map, Value};
 
-use super::marks::Marks;
+use gatewright_policy::redact::Marks;
 
 /// What the gateway calls itself.
 const AGENT: &str = concat!("gatewright/", env!("CARGO_PKG_VERSION"));

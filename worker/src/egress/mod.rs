@@ -18,23 +18,18 @@ mod exchange;
 mod fetch;
 mod grant;
 mod headers;
-mod marks;
 mod order;
-mod redact;
 mod redirect;
 mod resolve;
-mod secrets;
 mod tls;
 
 use std::path::PathBuf;
 
 pub use grant::{HopAnswer, HopGate, HopRequest, Rules};
 pub use headers::violations as header_violations;
-pub use marks::Marks;
+pub use gatewright_policy::redact::{Marks, REDACTED, Redacted, Secrets, input as redact_input};
 pub use order::{MAX_TIMEOUT, facts, first_hop};
-pub use redact::{Redacted, input as redact_input};
 pub use resolve::{Lookup, Resolver};
-pub use secrets::{REDACTED, Secrets};
 pub use tls::UnusableGateway;
 
 pub(crate) use fetch::Fetched;

@@ -14,6 +14,5 @@ mod egress_request;
 mod egress_secrets;
 mod egress_tls;
 mod gate;
-mod redaction;
 mod server;
 mod tools;

@@ -1,4 +1,4 @@
-use gatewright_worker::egress::{Marks, redact_input};
+use gatewright_policy::redact::{Marks, input as redact_input};
 use serde_json::{Value, json};
 
 fn check(input: &Value, expected: &Value) {
