@@ -7,12 +7,12 @@
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// SHA-256 over a canonical encoding, in lower-case hexadecimal (64 characters).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 pub struct Digest(#[schemars(regex(pattern = r"^[0-9a-f]{64}$"))] String);
 
 impl Digest {
@@ -37,6 +37,19 @@ impl Digest {
     }
 }
 
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let is_hex = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 64 && text.bytes().all(is_hex) {
+            Ok(Self(text))
+        } else {
+            let message = "not a digest: it must be 64 lower-case hexadecimal digits";
+            Err(serde::de::Error::custom(message))
+        }
+    }
+}
+
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -51,7 +64,7 @@ impl std::fmt::Debug for Digest {
 
 /// The canonical encoding of `value`.
 ///
-/// `serde_json` keeps object keys in a sorted map; [`tests::keys_are_in_byte_order`] fails should a dependency ever switch that off.
+/// `serde_json` keeps object keys in a sorted map; the test `keys_are_in_byte_order` fails should a dependency ever switch that off.
 pub fn encode(value: &Value) -> String {
     value.to_string()
 }

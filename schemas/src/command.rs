@@ -19,7 +19,7 @@ pub const REPLY_TO: &str = "Gatewright-Reply-To";
 #[serde(deny_unknown_fields)]
 pub struct CommandMessage {
     /// Who asks; recorded with what comes of it.
-    #[schemars(length(max = 200))]
+    #[schemars(length(min = 1, max = 200))]
     pub issued_by: String,
     /// What is asked.
     pub command: Command,

@@ -122,7 +122,7 @@ pub struct ToolCallSpec {
     pub sandbox_permissions: Option<String>,
 }
 
-/// TASK-217's short form of one egress request.
+/// The short form of a run that makes one request to the outside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EgressSpec {

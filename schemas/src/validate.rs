@@ -1,13 +1,15 @@
 //! Reading a message that anybody may have sent: limits first, then shape, then meaning; every violation is told.
 
+mod tell;
+
 use std::sync::LazyLock;
 
-use jsonschema::Validator;
+use jsonschema::{Draft, ValidationOptions, Validator};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{CommandMessage, Submission, Violation, submission::limit};
+use crate::{CommandMessage, Submission, Timestamp, Violation, submission::limit};
 
 /// At most this many violations are told of one message.
 const MAX_VIOLATIONS: usize = 50;
@@ -77,6 +79,7 @@ pub fn submission(bytes: &[u8]) -> Result<Submission, Invalid> {
             }
         }
     }
+    violations.truncate(MAX_VIOLATIONS);
     if violations.is_empty() {
         Ok(submission)
     } else {
@@ -90,15 +93,24 @@ pub fn command(bytes: &[u8]) -> Result<CommandMessage, Invalid> {
     read(bytes, SCHEMA.as_ref())
 }
 
+/// The schema of a message. A time in it is one that [`Timestamp`] reads.
 fn schema<T: JsonSchema>() -> Option<Validator> {
-    compile(&serde_json::to_value(schemars::schema_for!(T)).ok()?).ok()
+    let schema = serde_json::to_value(schemars::schema_for!(T)).ok()?;
+    options()
+        .with_format("date-time", |text: &str| text.parse::<Timestamp>().is_ok())
+        .build(&schema)
+        .ok()
+}
+
+fn options<'a>() -> ValidationOptions<'a> {
+    jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .should_validate_formats(true)
 }
 
 /// Compiles a JSON Schema (draft 2020-12). References leave the document only to fail: nothing is ever fetched.
 pub fn compile(schema: &Value) -> Result<Validator, Invalid> {
-    jsonschema::options()
-        .with_draft(jsonschema::Draft::Draft202012)
-        .should_validate_formats(true)
+    options()
         .build(schema)
         .map_err(|error| Invalid::whole(format!("not a usable JSON Schema: {error}")))
 }
@@ -107,22 +119,19 @@ pub fn compile(schema: &Value) -> Result<Validator, Invalid> {
 pub fn violations(validator: &Validator, value: &Value) -> Vec<Violation> {
     validator
         .iter_errors(value)
+        .flat_map(|error| tell::tell(&error))
         .take(MAX_VIOLATIONS)
-        .map(|error| {
-            Violation::new(
-                error.instance_path().as_str(),
-                printable(&error.masked().to_string()),
-            )
-        })
         .collect()
 }
 
-/// Cut to 300 characters, control characters escaped: the message quotes what the sender wrote.
+/// Cut to 300 characters; control characters and those that turn the direction of text escaped:
+/// the message may quote what the sender wrote.
 fn printable(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
         .take(300)
         .flat_map(|c| {
-            if c.is_control() {
+            if c.is_control() || turns(c) {
                 c.escape_default().collect::<Vec<_>>()
             } else {
                 vec![c]
@@ -161,7 +170,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8], schema: Option<&Validator>) -> Result
 /// Levels of nesting of `value`; stops counting beyond `most`.
 fn depth(value: &Value, most: usize) -> usize {
     if most == 0 {
-        return 1;
+        return usize::from(value.is_array() || value.is_object());
     }
     let below = |children: &mut dyn Iterator<Item = &Value>| {
         1 + children
