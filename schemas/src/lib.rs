@@ -4,7 +4,7 @@
 //! ([`canonical`]), and the hash chain ([`chain`]).
 //! Not here: any I/O, any decision, any state.
 //! Read on in [`event`] for what happens, in [`submission`] for how a run is asked for.
-//! `schemas/json/` holds the JSON Schema of every message, written by the test `schema_files`.
+//! `schemas/json/` holds the JSON Schema of every message, written by the example `generate` (`make schemas`).
 
 pub mod authority;
 pub mod canonical;
