@@ -112,7 +112,13 @@ impl Dispatcher {
         };
         let content_digest = created.content_digest.clone();
         let nothing = RunState::new(workspace.clone(), run_id.clone());
-        let sealed = decide::admit(&nothing, created)?.seal(self.stamp(message, "created"));
+        // Each handling of a message has a commit id of its own. Under one and the same, the commit of an earlier handling,
+        // which has another time and perhaps another writer, would pass for this one and be told wrongly in the wake-up's hint.
+        let stamp = Stamp {
+            commit_id: clock::fresh_commit_id(),
+            ..self.stamp(message, "created")
+        };
+        let sealed = decide::admit(&nothing, created)?.seal(stamp);
         match self.fleet.append(&sealed, 0).await {
             Ok(fence) => {
                 let hint = Some(sealed.commit);

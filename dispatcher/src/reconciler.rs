@@ -137,13 +137,18 @@ enum MendError {
 async fn bury_worker(fleet: &Fleet, worker: &WorkerHeartbeat) -> Result<(), MendError> {
     let name = &worker.worker_id;
     tracing::info!(worker.id = %name, "a worker is gone, waking what it held");
+    let listed = fleet.list_workers().await?;
+    let is_known = |writer: &WriterId| listed.iter().any(|worker| worker.worker_id == *writer);
     let mut woken = 0_usize;
     for wake in fleet.wakes_under_way(MOST).await? {
         let Some(last) = fleet.last_commit(&wake.workspace_id, &wake.run_id).await? else {
             continue;
         };
         let orphaned = match last.status {
-            Some(RunStatus::Running) => last.writer == *name && is_let_go(fleet, &last).await,
+            // Of a run that it had taken over and not yet moved, the last writer is one who died before.
+            Some(RunStatus::Running) => {
+                (last.writer == *name || !is_known(&last.writer)) && is_let_go(fleet, &last).await
+            }
             // Taken, perhaps by this worker, and not begun. One that has begun meanwhile ignores the wake-up.
             Some(RunStatus::Queued) => true,
             _ => false,

@@ -182,10 +182,10 @@ impl Shared {
             match fate {
                 Some((Fate::KilledBefore, _)) => {}
                 Some((Fate::KilledAfter, _)) => {
+                    self.lost.lock().unwrap().extend(frame.reply.clone());
                     to.write_all(&frame.bytes).await.ok()?;
                     // Until the server has taken it in, the connection must stay.
-                    to.write_all(b"PING\r\n").await.ok()?;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    self.is_answered(frame.reply.as_deref()).await;
                 }
                 Some((Fate::AnswerLost, _)) => {
                     self.lost.lock().unwrap().extend(frame.reply.clone());
@@ -213,7 +213,19 @@ impl Shared {
                 place.map(|place| lost.remove(place)).is_some()
             };
             if !is_lost {
-                to.write_all(&frame.bytes).await.ok()?;
+                // A role that is gone is noticed on the way up.
+                let _ = to.write_all(&frame.bytes).await;
+            }
+        }
+    }
+
+    /// Waits until the server's answer to a message has come and was lost; where there is none, for a moment.
+    async fn is_answered(&self, inbox: Option<&str>) {
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let lost = self.lost.lock().unwrap();
+            if !inbox.is_some_and(|inbox| lost.iter().any(|lost| lost == inbox)) {
+                return;
             }
         }
     }

@@ -9,3 +9,7 @@
 )]
 
 mod contract_tool_policy;
+mod crashes;
+
+/// The program that the tests start where they need a process to kill.
+const FLEET_ROLE: &str = env!("CARGO_BIN_EXE_fleet_role");
