@@ -7,8 +7,15 @@
 //! It starts a private Postgres with the settings of a durable one and folds the commits of so many single-noop runs
 //! (three commits and seven events each, 256 runs under way at a time), batch by batch, from their JSON to the written rows.
 
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
 #[path = "../tests/all/history.rs"]
-#[expect(dead_code, reason = "the tests' histories hold more than noops")]
+#[expect(
+    dead_code,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "the tests' histories: they hold more than noops, and may panic"
+)]
 mod history;
 
 use std::{
@@ -47,11 +54,11 @@ async fn bench() -> Result<()> {
     let runs = numbers.first().copied().unwrap_or(30_000);
     let batch = numbers.get(1).copied().unwrap_or(3_000);
 
-    let folder = tempfile::Builder::new()
+    let directory = tempfile::Builder::new()
         .prefix("gatewright-bench-")
         .tempdir()?;
     let options = PostgresOptions {
-        data_dir: folder.path().join("postgres"),
+        data_dir: directory.path().join("postgres"),
         port: None,
         durable: true,
     };

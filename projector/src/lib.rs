@@ -5,7 +5,7 @@
 //! - [`Session`] is one projector's hold on the tables: load, fold, write, batch by batch.
 //! - [`run`](run()) is the loop: become the active one, make sure that the stream is the one that was folded so far ([`identity`]), follow it.
 //! - [`rebuild`](rebuild()) empties the tables and folds the stream from its beginning.
-//! - [`aside`] copies what is not in that stream: workers' heartbeats.
+//! - [`aside`] copies what is not in that stream: workers' heartbeats and dead letters.
 //!
 //! Nothing that the fold writes depends on the clock, or on where a batch was cut; so the tables are the same
 //! however often the projector died.
@@ -15,6 +15,7 @@ pub mod aside;
 mod fold;
 pub mod identity;
 mod ids;
+mod inbox;
 pub mod needs;
 mod projector;
 mod session;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::{
     ApplyError, Session, Unreadable,
     identity::{self, Mismatch},
+    inbox::Inbox,
 };
 
 /// How the projector works.
@@ -21,6 +22,8 @@ pub struct Options {
     pub batch: usize,
     /// How long a batch waits for more commits after its first. More makes it cheaper, less makes it sooner.
     pub linger: Duration,
+    /// The same while much is going on.
+    pub linger_busy: Duration,
     /// How often it looks whether the stream is still the same, and shows how far behind it is.
     pub look_every: Duration,
     /// How often a projector that stands by looks whether the active one is gone.
@@ -31,7 +34,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             batch: 3_000,
-            linger: Duration::from_millis(20),
+            linger: Duration::from_millis(10),
+            linger_busy: Duration::from_millis(100),
             look_every: Duration::from_secs(2),
             stand_by: Duration::from_millis(500),
         }
@@ -229,32 +233,31 @@ async fn become_active(store: &Store, stand_by: Duration) -> Result<Session, Bro
 async fn follow(
     fleet: &Fleet,
     mut session: Session,
-    mut feed: EventFeed,
+    feed: EventFeed,
     mut stream: StreamIdentity,
     options: &Options,
 ) -> Result<Never, Broken> {
     let mut look = tokio::time::interval(options.look_every);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut inbox = Inbox::of(feed);
     loop {
-        // A batch under way must not be dropped: what it has taken from the feed would be missing.
-        let mut next = pin!(feed.next_batch(options.batch, options.linger));
-        let commits = loop {
-            tokio::select! {
-                commits = &mut next => break commits?,
-                _ = look.tick() => {
-                    stream = look_at(fleet, &session).await?;
-                    session.observe(stream.last_sequence).await?;
-                }
+        tokio::select! {
+            taken = inbox.take(options) => taken?,
+            _ = look.tick() => {
+                stream = look_at(fleet, &session).await?;
+                session.observe(stream.last_sequence).await?;
+                continue;
             }
-        };
+        }
         session
-            .apply(&commits, stream.created_at, stream.last_sequence)
+            .apply(&inbox.commits, stream.created_at, stream.last_sequence)
             .await?;
         tracing::debug!(
-            commits = commits.len(),
+            commits = inbox.commits.len(),
             applied = session.applied(),
             "projected"
         );
+        inbox.applied();
     }
 }
 

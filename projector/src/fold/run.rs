@@ -143,7 +143,7 @@ pub(super) fn apply(rows: &mut RunRows, stored: &StoredCommit, event: &Event, bo
         },
         EventBody::RunCompleted(_) => end(rows, event, RunStatus::Succeeded, None),
         EventBody::RunFailed(failed) => {
-            end(rows, event, RunStatus::Failed, Some(failed.error.clone()))
+            end(rows, event, RunStatus::Failed, Some(failed.error.clone()));
         }
         EventBody::RunCancelled(cancelled) => {
             let because = cancelled

@@ -107,8 +107,9 @@ async fn cut_at_random(store: &Store, commits: &[StoredCommit], seed: u64) {
                     .load(&needs::of(&batch, rest), &mut batch)
                     .await
                     .unwrap();
-                rest.iter()
-                    .for_each(|commit| fold(&mut batch, commit).unwrap());
+                for commit in rest {
+                    fold(&mut batch, commit).unwrap();
+                }
                 writer.release().await.unwrap();
                 session = Session::begin(store).await.unwrap().unwrap();
             }
@@ -134,13 +135,16 @@ async fn cut_at_random(store: &Store, commits: &[StoredCommit], seed: u64) {
     session.end().await.unwrap();
 }
 
+#[expect(clippy::too_many_lines, reason = "one kind of run after the other")]
 #[tokio::test]
 async fn every_kind_of_event_shows_where_it_belongs() {
     let server = Server::start().await;
     let store = server.database("kinds").await;
     let mut stream = Stream::default();
     let stories = history::all_kinds("");
-    stories.iter().for_each(|story| stream.tell(story));
+    for story in &stories {
+        stream.tell(story);
+    }
     everything_of_authority(&mut stream);
     project(&store, &stream.commits).await;
     let acme = workspace();

@@ -72,7 +72,7 @@ async fn until_projected(store: &Store, sequence: u64) {
             return;
         }
         assert!(
-            began.elapsed() < Duration::from_secs(60),
+            began.elapsed() < Duration::from_mins(1),
             "not projected up to {sequence} within 60 s; last seen: {seen:?}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -82,8 +82,8 @@ async fn until_projected(store: &Store, sequence: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_while_servers_go_away_and_a_foreign_stream_halts_it() {
     let mut server = Server::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let options = NatsOptions::new(folder.path().join("nats"), "projector-test");
+    let directory = tempfile::tempdir().unwrap();
+    let options = NatsOptions::new(directory.path().join("nats"), "projector-test");
     let mut nats = NatsServer::start(&Binaries::find().unwrap(), options)
         .await
         .unwrap();
@@ -127,7 +127,7 @@ async fn nothing_is_lost_while_servers_go_away_and_a_foreign_stream_halts_it() {
     let folded = dump::folded(&store).await.unwrap();
     let mut told = Vec::new();
     rebuild(&fleet, &store, &Options::default(), |at, last| {
-        told.push((at, last))
+        told.push((at, last));
     })
     .await
     .unwrap();
@@ -160,8 +160,8 @@ async fn nothing_is_lost_while_servers_go_away_and_a_foreign_stream_halts_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn heartbeats_reach_the_table_of_workers() {
     let server = Server::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let options = NatsOptions::new(folder.path().join("nats"), "projector-test");
+    let directory = tempfile::tempdir().unwrap();
+    let options = NatsOptions::new(directory.path().join("nats"), "projector-test");
     let nats = NatsServer::start(&Binaries::find().unwrap(), options)
         .await
         .unwrap();

@@ -1,5 +1,11 @@
 //! Histories as the fleet writes them, for tests and benchmarks: sealed commits with their place in the stream.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    reason = "histories are told at length, with values made for them"
+)]
+
 use std::collections::HashMap;
 
 use gatewright_schemas::{
@@ -220,7 +226,8 @@ pub fn denied(mode: EnforcementMode) -> DecisionRecord {
 
 pub fn created(title: &str, policy: Value) -> EventBody {
     let submission: Submission = serde_json::from_value(json!({
-        "title": title, "lane": "background", "deadline": "2027-01-01T00:00:00Z",
+        "title": title, "lane": "background",
+        "deadline": (title != "noop").then_some("2027-01-01T00:00:00Z"),
         "input": { "runtime": { "policy": policy } }
     }))
     .unwrap();
@@ -230,6 +237,7 @@ pub fn created(title: &str, policy: Value) -> EventBody {
         lane: Lane::Background,
         zone: Zone::Sandbox,
         retry_of: None,
+        secrets: 0,
     })
 }
 
