@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gatewright_policy::context::PolicyContext;
 use gatewright_schemas::{
-    ApprovalId, ErrorInfo, EventBody, OnFailure, RunStatus, StepStatus, ToolCallId,
+    ApprovalId, ErrorInfo, EventBody, OnFailure, ReasonCode, RunStatus, StepStatus, ToolCallId,
     event::{
         ApprovalQuestion, ApprovalRequested, RunCreated, RunSuspended, StepCompleted, ToolFailed,
         ToolInvoked, WaitingFor,
@@ -218,9 +218,12 @@ impl Progress {
     fn apply_failed(&mut self, failed: &ToolFailed) -> Result<(), &'static str> {
         let is_moving = !self.status.is_parked() || self.open_call.is_some();
         ensure(is_moving, "is parked")?;
-        let goes_on = self
-            .current_call()
-            .is_some_and(|call| call.on_failure == OnFailure::Continue);
+        // `on_failure` speaks of calls that failed; of one that nobody knows about `on_unknown_outcome` decides.
+        let is_known = failed.error.reason_code != ReasonCode::OutcomeUnknown;
+        let goes_on = is_known
+            && self
+                .current_call()
+                .is_some_and(|call| call.on_failure == OnFailure::Continue);
         self.close_call(&failed.tool_call_id)?;
         self.failed_calls += 1;
         if !goes_on {

@@ -12,7 +12,7 @@ mod apply;
 pub mod decide;
 mod decided;
 mod next;
-mod plan;
+pub mod plan;
 mod state;
 
 pub use decided::{Decided, Sealed, Stamp};

@@ -48,21 +48,10 @@ pub struct PlannedCall {
 impl Plan {
     /// The plan of a run: its steps, or one egress request, or one call that does nothing.
     pub fn of(workspace: &WorkspaceId, run: &RunId, runtime: &Runtime) -> Self {
-        let single = |tool: &str, input: Value| {
-            vec![StepSpec {
-                title: None,
-                tool_calls: vec![ToolCallSpec {
-                    tool: tool.to_owned(),
-                    input,
-                    on_failure: OnFailure::Fail,
-                    sandbox_permissions: None,
-                }],
-            }]
-        };
         let steps = match (&runtime.steps, &runtime.egress) {
             (Some(steps), _) if !steps.is_empty() => steps.clone(),
-            (_, Some(egress)) => single(EGRESS, egress_input(egress)),
-            _ => single(NOOP, Value::Object(Map::new())),
+            (_, Some(egress)) => vec![single(EGRESS, egress_input(egress))],
+            _ => vec![single(NOOP, Value::Object(Map::new()))],
         };
         let steps = steps.into_iter().enumerate().map(|(s, step)| PlannedStep {
             step_id: StepId::of(workspace, run, s + 1),
@@ -86,7 +75,21 @@ impl Plan {
     }
 }
 
-fn egress_input(egress: &EgressSpec) -> Value {
+/// The step that makes one call.
+pub fn single(tool: &str, input: Value) -> StepSpec {
+    StepSpec {
+        title: None,
+        tool_calls: vec![ToolCallSpec {
+            tool: tool.to_owned(),
+            input,
+            on_failure: OnFailure::Fail,
+            sandbox_permissions: None,
+        }],
+    }
+}
+
+/// The input of the `egress.request` that the short form stands for.
+pub fn egress_input(egress: &EgressSpec) -> Value {
     let mut input = Map::new();
     input.insert("target_url".into(), egress.target_url.clone().into());
     if let Some(method) = &egress.method {

@@ -4,8 +4,7 @@
 //! Digests of inputs, definitions and documents, and the events' hash chain, are SHA-256 over this encoding.
 //! Unlike RFC 8785 it keeps integers beyond 2^53 apart: two inputs that differ only there must not share an approval.
 
-use std::fmt::Write as _;
-
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -18,12 +17,7 @@ pub struct Digest(#[schemars(regex(pattern = r"^[0-9a-f]{64}$"))] String);
 impl Digest {
     /// The digest of bytes that are canonical already.
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(bytes) {
-            // Writing to a `String` cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        Self(HEXLOWER.encode(&Sha256::digest(bytes)))
     }
 
     /// The digest of a JSON value.

@@ -99,6 +99,7 @@ pub fn run_created(submission: Submission) -> RunCreated {
         lane: submission.lane,
         zone: gatewright_schemas::Zone::default(),
         retry_of: None,
+        secrets: 0,
         submission,
     }
 }
