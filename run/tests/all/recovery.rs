@@ -103,15 +103,17 @@ fn any_other_call_ends_with_an_outcome_that_nobody_knows() {
 }
 
 #[test]
-fn with_leave_to_go_on_an_unknown_outcome_is_passed_over() {
+fn leave_to_go_on_after_failures_is_no_leave_to_pass_over_an_unknown_outcome() {
     let mut story = Story::of(&json!({ "steps": [{ "tool_calls": [
         { "tool": "send", "on_failure": "continue" }, { "tool": "read" }
     ] }] }));
     story.work_well();
     story.crash();
     assert_eq!(story.work_well(), Did::Lost);
-    assert_eq!(story.last(), ["run.resumed", "tool.failed"]);
-    assert_eq!(story.work_off(), RunStatus::Succeeded);
+    assert_eq!(
+        story.last(),
+        ["run.resumed", "tool.failed", "step.completed", "run.failed"]
+    );
 }
 
 #[test]
