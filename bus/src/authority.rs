@@ -260,16 +260,21 @@ impl LiveSnapshot {
     ///
     /// For a worker that has just started or lost the server for a moment: it waits rather than deny every run at hand.
     pub async fn fresh(&self, most: Duration, patience: Duration) -> bool {
-        let is_fresh = || {
-            let synced = self.read(Snapshot::synced_at);
+        self.until(patience, |snapshot| {
+            let synced = snapshot.synced_at();
             synced.is_some_and(|at| clock::now().since(at) < most)
-        };
-        if is_fresh() {
+        })
+        .await
+    }
+
+    /// Waits until `is_so` of the copy, for `patience` at most; answers whether it is.
+    pub async fn until(&self, patience: Duration, is_so: impl Fn(&Snapshot) -> bool) -> bool {
+        if self.read(&is_so) {
             return true;
         }
         let mut changed = self.changed.clone();
         tokio::time::timeout(patience, async {
-            while !is_fresh() {
+            while !self.read(&is_so) {
                 if changed.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }

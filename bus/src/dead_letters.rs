@@ -43,6 +43,12 @@ pub enum DeadLetterError {
         /// Where it was published.
         subject: String,
     },
+    /// Its secrets were taken out.
+    #[error("dead letter {sequence} is kept without its secrets and cannot be sent again: submit the original")]
+    Redacted {
+        /// Which.
+        sequence: u64,
+    },
     /// It could not be sent, or nobody answered.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -100,6 +106,11 @@ impl Fleet {
             return Err(DeadLetterError::NotReplayable {
                 sequence: dead.sequence,
                 subject: letter.subject.clone(),
+            });
+        }
+        if letter.redacted {
+            return Err(DeadLetterError::Redacted {
+                sequence: dead.sequence,
             });
         }
         let payload = match (&letter.json, &letter.text) {

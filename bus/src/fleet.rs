@@ -9,9 +9,10 @@ use std::{
 
 use async_nats::{
     Client, ConnectOptions, Event, ServerError,
-    jetstream::{self, context::ContextBuilder},
+    jetstream::{self, context::ContextBuilder, kv::Store},
 };
 use gatewright_schemas::WriterId;
+use tokio::sync::OnceCell;
 
 use crate::{Names, retry::Retry};
 
@@ -97,6 +98,7 @@ pub struct Fleet {
     pub(crate) writer: WriterId,
     pub(crate) groups: Option<crate::append::GroupCommit>,
     refusals: Refusals,
+    pub(crate) secrets: Arc<OnceCell<Store>>,
 }
 
 impl Fleet {
@@ -169,6 +171,7 @@ impl Fleet {
             writer: connection.writer.clone(),
             groups,
             refusals,
+            secrets: Arc::default(),
         })
     }
 

@@ -16,6 +16,9 @@ use crate::Fleet;
 /// How long a worker may be silent about a run before another gets it.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
 
+/// How long the mark of a forgotten key stays.
+pub(crate) const MARKER_TTL: Duration = Duration::from_mins(1);
+
 /// Runs that may be under way in one zone and lane.
 const MAX_ACK_PENDING: i64 = 200_000;
 /// Pull requests that may wait at one consumer: workers times one.
@@ -199,9 +202,11 @@ impl Fleet {
             )
             .await?;
         }
-        for bucket in [
-            self.names().authority_bucket(),
-            self.names().workers_bucket(),
+        for (bucket, limit_markers) in [
+            (self.names().authority_bucket(), None),
+            (self.names().workers_bucket(), None),
+            // What is left of secrets that were forgotten goes away by itself.
+            (self.names().secrets_bucket(), Some(MARKER_TTL)),
         ] {
             let what = format!("make the bucket `{bucket}`");
             let exists = self.jetstream.get_key_value(&bucket).await.is_ok();
@@ -212,6 +217,7 @@ impl Fleet {
                         history: 1,
                         num_replicas: replicas,
                         storage: StorageType::File,
+                        limit_markers,
                         ..kv::Config::default()
                     })
                     .await
@@ -260,6 +266,20 @@ impl Fleet {
                 Err(error) => return Err(unavailable(&what, &error)),
             };
             differences.extend(stream_differences(&expected, &stream.cached_info().config));
+        }
+        for bucket in [
+            self.names().authority_bucket(),
+            self.names().workers_bucket(),
+            self.names().secrets_bucket(),
+        ] {
+            let what = format!("the bucket `{bucket}`");
+            match self.jetstream.get_stream(format!("KV_{bucket}")).await {
+                Ok(_) => {}
+                Err(error) if is_missing(&error.kind()) => {
+                    return Err(LayoutError::Missing { what });
+                }
+                Err(error) => return Err(unavailable(&format!("see {what}"), &error)),
+            }
         }
         let consumers = zones_and_lanes()
             .map(|(zone, lane)| (self.names().queue(), self.queue_consumer_config(zone, lane)))

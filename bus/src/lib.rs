@@ -6,6 +6,7 @@
 //! - [`queue`] wakes runs and takes them; [`intake`] is the dispatcher's side of submissions and commands.
 //! - [`EventFeed`] reads the whole stream in order, for projectors and tails.
 //! - [`authority`] keeps policy, capabilities and principals in KV, and every gate's local copy of them fresh.
+//! - [`vault`] keeps the secrets of runs until they have ended.
 //! - [`layout`] creates and checks streams, consumers and buckets.
 //! - [`retry`] is how everything that may be tried again is tried again.
 //!
@@ -29,6 +30,7 @@ pub mod request;
 pub mod retry;
 pub mod tail;
 pub mod server_clock;
+pub mod vault;
 
 pub use append::AppendError;
 pub use feed::{EventFeed, FeedError, StreamIdentity};

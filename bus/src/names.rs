@@ -1,6 +1,8 @@
 //! How a fleet's streams, subjects, consumers and buckets are spelt.
 
-use gatewright_schemas::{Gate, InvalidId, Lane, RunId, RunStatus, WorkspaceId, WriterId, Zone};
+use gatewright_schemas::{
+    Digest, Gate, InvalidId, Lane, RunId, RunStatus, WorkspaceId, WriterId, Zone,
+};
 
 /// The prefix of a fleet that was given no other.
 pub const DEFAULT_PREFIX: &str = "fleet";
@@ -73,6 +75,16 @@ impl Names {
     /// The bucket of policy, capabilities and principals.
     pub fn authority_bucket(&self) -> String {
         self.qualified("authority")
+    }
+
+    /// The bucket of runs' secrets.
+    pub fn secrets_bucket(&self) -> String {
+        self.qualified("secrets")
+    }
+
+    /// The key of the secrets of a run with this content.
+    pub fn secrets(&self, workspace: &WorkspaceId, run: &RunId, content: &Digest) -> String {
+        format!("{workspace}.{run}.{content}")
     }
 
     /// The bucket of workers' heartbeats.

@@ -1,10 +1,10 @@
-//! A submission's way: read, judged, made a run, woken, answered, acknowledged. In that order.
+//! A submission's way: read, judged, its secrets taken out and kept, made a run, woken, answered, acknowledged. In that order.
 //!
 //! A crash after any of these is mended by the redelivery: `run.created` is appended behind the fence 0, so a run is made once;
 //! timers and wake-ups are keyed by what they are for.
 
 use gatewright_bus::{AppendError, Loaded, clock, intake::Intake};
-use gatewright_policy::PolicyContext;
+use gatewright_policy::{PolicyContext, Snapshot, redact::Vault};
 use gatewright_run::{RunState, Stamp, decide};
 use gatewright_schemas::{
     Command, CommandMessage, CommitId, Digest, ErrorInfo, ReasonCode, Reply, RunId, RunStatus,
@@ -13,7 +13,7 @@ use gatewright_schemas::{
     validate::{self, Invalid},
 };
 
-use crate::{Dispatcher, HandleError};
+use crate::{Dispatcher, HandleError, secrets};
 
 /// The name in events and commands that the dispatcher gives on its own account.
 pub(crate) const ON_ITS_OWN: &str = "gatewright";
@@ -51,8 +51,12 @@ impl Dispatcher {
         message: &Intake,
         workspace: &WorkspaceId,
     ) -> Result<(), HandleError> {
-        let submission = match read(message.payload(), workspace) {
-            Ok(submission) => submission,
+        let read = read(message.payload(), workspace).and_then(|submission| {
+            let marks = self.authority.read(Snapshot::marks);
+            secrets::take(submission, &marks).map_err(|violations| Invalid(violations).into())
+        });
+        let (submission, vault) = match read {
+            Ok(read) => read,
             Err(refusal) => return self.refuse(message, workspace, refusal).await,
         };
         let run_id = match &submission.run_id {
@@ -60,7 +64,7 @@ impl Dispatcher {
             None => derived(&self.name_of(message, "run")),
         };
         let admitted = self
-            .admit(message, workspace, &run_id, submission, None)
+            .admit(message, workspace, &run_id, submission, &vault, None)
             .await?;
         match admitted {
             Admitted::Exists(status) => {
@@ -86,13 +90,14 @@ impl Dispatcher {
         }
     }
 
-    /// Makes the run unless it exists, and wakes it unless it moves.
+    /// Makes the run unless it exists, and wakes it unless it moves. Its secrets are kept before.
     pub(crate) async fn admit(
         &self,
         message: &Intake,
         workspace: &WorkspaceId,
         run_id: &RunId,
         submission: Submission,
+        vault: &Vault,
         retry_of: Option<RunId>,
     ) -> Result<Admitted, HandleError> {
         let submission = Submission {
@@ -108,9 +113,15 @@ impl Dispatcher {
             lane: submission.lane,
             zone,
             retry_of,
+            secrets: vault.len(),
             submission,
         };
         let content_digest = created.content_digest.clone();
+        if !vault.is_empty() {
+            self.fleet
+                .keep_secrets(workspace, run_id, &content_digest, vault)
+                .await?;
+        }
         let nothing = RunState::new(workspace.clone(), run_id.clone());
         // Each handling of a message has a commit id of its own. Under one and the same, the commit of an earlier handling,
         // which has another time and perhaps another writer, would pass for this one and be told wrongly in the wake-up's hint.
@@ -131,7 +142,15 @@ impl Dispatcher {
             }
             Err(AppendError::Fenced { .. }) => {
                 let there = self.fleet.load(workspace, run_id).await?;
-                self.exists(&there, &content_digest).await
+                let admitted = self.exists(&there, &content_digest).await?;
+                let is_of_use = matches!(&admitted, Admitted::Exists(s) if !s.is_terminal());
+                // No run of this id has this content, or it has ended: nobody will ask for what was kept.
+                if !vault.is_empty() && !is_of_use {
+                    self.fleet
+                        .forget_secrets(workspace, run_id, &content_digest)
+                        .await;
+                }
+                Ok(admitted)
             }
             Err(error) => Err(error.into()),
         }

@@ -4,6 +4,8 @@
 //! A crash between the two is mended by the redelivery, which finds the event by its commit id and writes the entry again;
 //! an entry never goes back behind a later event of its chain.
 
+use std::time::Duration;
+
 use gatewright_bus::{AppendError, authority::ActivePolicy, clock, intake::Intake};
 use gatewright_policy::{
     DelegationRequest, PolicyDocument, Snapshot, delegate, snapshot::MAX_DELEGATIONS,
@@ -19,6 +21,9 @@ use gatewright_schemas::{
 };
 
 use crate::{Dispatcher, HandleError, command::refused};
+
+/// How long this dispatcher's own copy may take to learn of a policy that it made active.
+const SOON: Duration = Duration::from_secs(2);
 
 /// What a command comes to.
 enum Verdict {
@@ -136,6 +141,14 @@ impl Dispatcher {
             return Ok(refused(&run_id, None, "nothing came of the command"));
         };
         self.spread(workspace, seq, &body).await?;
+        if let EventBody::PolicyActivated(active) = &body {
+            // What the policy marks as secret holds here before anybody is told that it is active.
+            let is_known = |known: &Snapshot| {
+                let policy = known.policy();
+                policy.is_some_and(|policy| policy.revision() >= active.revision)
+            };
+            self.authority.until(SOON, is_known).await;
+        }
         Ok(reply_to(run_id, body))
     }
 

@@ -4,6 +4,7 @@
 //! Given twice, a command does its work once: the second time the run is where the first left it.
 
 use gatewright_bus::{AppendError, Loaded, intake::Intake};
+use gatewright_policy::redact::Vault;
 use gatewright_run::{
     Decided, RunState,
     decide::{self, Undecided, Verdict},
@@ -160,6 +161,7 @@ impl Dispatcher {
     ) -> Result<RunStatus, HandleError> {
         let ended = self.apply(message, workspace, run_id, decide).await?;
         self.fleet.interrupt(workspace, run_id).await;
+        self.fleet.forget_secrets_if_ended(&ended).await;
         Ok(ended.state.status().unwrap_or(RunStatus::Failed))
     }
 
@@ -210,6 +212,7 @@ impl Dispatcher {
             }
             Err(error) => return Err(error),
         };
+        self.fleet.forget_secrets_if_ended(&run).await;
         let status = run.state.status().ok_or(Undecided::NotFound)?;
         if status == RunStatus::Queued {
             self.wake(&run, None, "approved").await;
@@ -236,6 +239,10 @@ impl Dispatcher {
             );
             return Ok(refused(run_id, None, &reason));
         }
+        if progress.created.secrets > 0 {
+            let reason = "the run had secrets, and they were forgotten when it ended: submit it again";
+            return Ok(refused(run_id, Some(ReasonCode::SecretMissing), reason));
+        }
         // A deadline that has passed would fail the new run at once; its start is now.
         let submission = Submission {
             not_before: None,
@@ -255,6 +262,7 @@ impl Dispatcher {
                 workspace,
                 &new_run_id,
                 submission,
+                &Vault::default(),
                 Some(run_id.clone()),
             )
             .await?;

@@ -1,15 +1,13 @@
 //! What cannot be worked on is kept, never dropped.
 
 use gatewright_bus::{clock, intake::Intake};
+use gatewright_policy::{Snapshot, redact};
 use gatewright_schemas::{DeadLetter, ReasonCode, RunId, Violation, WorkspaceId};
 
 use crate::Dispatcher;
 
-/// The longest text that is kept of a message that is not JSON, in bytes.
-const MAX_TEXT: usize = 64 * 1024;
-
 impl Dispatcher {
-    /// Keeps a message as a dead letter of its workspace.
+    /// Keeps a message as a dead letter of its workspace, without its secrets.
     pub(crate) async fn bury(
         &self,
         message: &Intake,
@@ -19,14 +17,8 @@ impl Dispatcher {
         reason: &str,
         violations: Vec<Violation>,
     ) {
-        let json = serde_json::from_slice(message.payload()).ok();
-        let text = json.is_none().then(|| {
-            let shown = message
-                .payload()
-                .get(..MAX_TEXT)
-                .unwrap_or(message.payload());
-            String::from_utf8_lossy(shown).into_owned()
-        });
+        let marks = self.authority.read(Snapshot::marks);
+        let kept = redact::message(message.payload(), &marks);
         let letter = DeadLetter {
             reason_code,
             reason: reason.to_owned(),
@@ -36,8 +28,9 @@ impl Dispatcher {
             run_id,
             subject: message.subject().to_owned(),
             sequence: message.sequence,
-            json,
-            text,
+            json: kept.json,
+            text: kept.text,
+            redacted: kept.redacted,
         };
         self.fleet
             .bury(workspace, &letter, &self.name_of(message, "dead"))

@@ -3,7 +3,7 @@
 //! It keeps no state: everything it does for a message it does before it acknowledges the message, in an order in which
 //! a crash at any point is mended by the redelivery. Any number of replicas share the work.
 //!
-//! Read on in [`admission`] (a submission's way), [`command`], [`authority`] (policy, capabilities, principals) and
+//! Read on in [`admission`] (a submission's way), [`secrets`] (what is taken out of it before), [`command`], [`authority`] (policy, capabilities, principals) and
 //! [`reconciler`] (dead workers, orphaned runs).
 //! Not here: whether a call may happen (`policy`), what a run does next (`run`), and any tool.
 
@@ -12,13 +12,14 @@ pub mod authority;
 pub mod command;
 mod dead_letter;
 pub mod reconciler;
+pub mod secrets;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use gatewright_bus::{
     AppendError, Fleet, LoadError,
-    authority::TICK_EVERY,
+    authority::{LiveSnapshot, TICK_EVERY},
     intake::{Intake, IntakeKind},
     layout::LayoutError,
     retry::Retry,
@@ -32,12 +33,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Messages worked on at once.
 const AT_ONCE: usize = 512;
 
+/// How old the copy of the policy may be by which secrets are told when the work begins.
+const FRESH: Duration = Duration::from_secs(30);
+/// How long to wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A dispatcher at work.
 #[derive(Debug, Clone)]
 pub struct Dispatcher {
     fleet: Fleet,
     /// When the stream of submissions was made, by which messages without a run id get one.
     epoch: Timestamp,
+    /// By which secrets are told.
+    authority: LiveSnapshot,
 }
 
 /// Why a message could not be worked on this time. It is handed out again.
@@ -49,7 +57,7 @@ pub enum HandleError {
     /// A commit could not be appended.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The authority could not be read or written.
+    /// The authority, or a run's secrets, could not be read or written.
     #[error(transparent)]
     Authority(#[from] LayoutError),
     /// A decision is impossible: a fault of this program.
@@ -61,7 +69,11 @@ impl Dispatcher {
     /// Joins the fleet's dispatchers. The fleet must be provisioned.
     pub async fn join(fleet: Fleet) -> Result<Self, LayoutError> {
         let epoch = fleet.intake_epoch().await?;
-        Ok(Self { fleet, epoch })
+        Ok(Self {
+            authority: LiveSnapshot::watch(&fleet),
+            fleet,
+            epoch,
+        })
     }
 
     /// Works until `shutdown`, then finishes what it has begun. Without a store, orphaned runs are not looked for.
@@ -72,12 +84,21 @@ impl Dispatcher {
             self.fleet.clone(),
             shutdown.clone(),
         ));
+        tasks.spawn(reconciler::watch_leftovers(
+            self.fleet.clone(),
+            shutdown.clone(),
+        ));
         if let Some(store) = store {
             tasks.spawn(reconciler::find_orphans(
                 self.clone(),
                 store,
                 shutdown.clone(),
             ));
+        }
+        // What the policy marks as secret is to be known before the first submission is looked at.
+        let is_known = self.authority.fresh(FRESH, PATIENCE);
+        if shutdown.run_until_cancelled(is_known).await == Some(false) {
+            tracing::warn!("the policy is not known yet: secrets are told by its last known marks");
         }
         let mut retry = Retry::for_servers();
         while !shutdown.is_cancelled() {

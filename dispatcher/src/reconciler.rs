@@ -7,6 +7,7 @@
 //! - [`watch_workers`] notices a dead worker within a second and wakes what it held, from the queue and the stream alone.
 //! - [`find_orphans`] looks, with the read tables' help, for runs that stand still although nobody holds them,
 //!   and lets approvals lapse whose time has come.
+//! - [`forget_leftovers`] forgets secrets that whoever ended their run did not.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,7 +18,7 @@ use gatewright_schemas::{
 use gatewright_store::{Store, approval, run};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Dispatcher, admission::ON_ITS_OWN};
+use crate::{Dispatcher, HandleError, admission::ON_ITS_OWN};
 
 /// How often workers are asked whether they live.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -27,6 +28,8 @@ const SILENT_ROUNDS: u32 = 3;
 const GRACE: Duration = Duration::from_secs(5);
 /// How often orphaned runs are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How often secrets are looked for that outlived their run.
+const LEFTOVERS_EVERY: Duration = Duration::from_mins(10);
 /// How long a run may stand still before it is looked at.
 const STILL: Duration = Duration::from_secs(60);
 /// Runs and approvals that are looked at in one round.
@@ -197,6 +200,37 @@ async fn wake_as_seen(fleet: &Fleet, seen: &StoredCommit, reason: &str) -> Resul
         .wake(progress.created.zone, progress.created.lane, &wake, reason)
         .await;
     Ok(())
+}
+
+/// Forgets secrets that outlived their run, again and again until `shutdown`.
+pub(crate) async fn watch_leftovers(fleet: Fleet, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LEFTOVERS_EVERY) => {}
+            () = shutdown.cancelled() => return,
+        }
+        match forget_leftovers(&fleet).await {
+            Ok(0) => {}
+            Ok(runs) => tracing::warn!(runs, "forgot secrets that had outlived their run"),
+            Err(error) => tracing::warn!(%error, "secrets that outlived their run could not be looked for, trying again"),
+        }
+    }
+}
+
+/// Forgets the secrets of runs that have ended; tells of how many.
+///
+/// Secrets without a run are left: the submission that they belong to is about to be handed out again.
+pub async fn forget_leftovers(fleet: &Fleet) -> Result<usize, HandleError> {
+    let mut forgotten = 0;
+    for kept in fleet.kept_secrets().await? {
+        let last = fleet.last_commit(&kept.workspace_id, &kept.run_id).await?;
+        let status = last.and_then(|last| last.status);
+        if status.is_some_and(RunStatus::is_terminal) {
+            fleet.forget_kept(&kept).await;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
 }
 
 /// Looks for orphaned runs and lapsed approvals, until `shutdown`.

@@ -223,6 +223,14 @@ pub struct RunCreated {
     pub zone: Zone,
     /// The run that this one repeats.
     pub retry_of: Option<RunId>,
+    /// How many references to secrets the submission holds; their values are in the vault until the run has ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub secrets: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// `run.started`
@@ -332,7 +340,7 @@ pub struct ToolInvoked {
     pub effect: Effect,
     /// Whether it may be executed again under the same idempotency key, which is the call's id.
     pub idempotent: bool,
-    /// The input, its secrets redacted.
+    /// The input, its secrets redacted or replaced by references.
     pub input: Value,
     /// Digest of the input.
     pub input_digest: Digest,

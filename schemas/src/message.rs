@@ -65,6 +65,9 @@ pub struct DeadLetter {
     pub sequence: u64,
     /// The message as JSON, where it is JSON.
     pub json: Option<Value>,
+    /// Whether secrets were taken out of the message: what is left is not what was sent, and cannot be sent again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
     /// The message as text, where it is not JSON; bytes that are no UTF-8 are replaced, and it is cut to 64 KiB.
     pub text: Option<String>,
 }

@@ -26,7 +26,7 @@ pub fn number(value: &Value) -> Option<u32> {
     let fields = value.as_object()?;
     let text = fields.get(KEY)?.as_str()?;
     let is_whole = fields.len() == 1 || (fields.len() == 2 && fields.contains_key(SHOWS));
-    let is_plain = text.len() <= 6 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     (is_whole && is_plain).then(|| text.parse().ok())?
 }
 

@@ -472,6 +472,8 @@ words! {
         ToolOutputTooLarge = "tool_output_too_large",
         /// The tool failed.
         ToolExecutionFailed = "tool_execution_failed",
+        /// The run's secrets are not in the vault any more.
+        SecretMissing = "secret_missing",
         /// A crash left open whether the call took effect.
         OutcomeUnknown = "outcome_unknown",
 

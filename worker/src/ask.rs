@@ -2,24 +2,26 @@
 
 use std::time::Duration;
 
-use gatewright_bus::clock;
+use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
     EgressRequest, Grant, GrantState, Permit, QuotaAnswer, Snapshot, ToolCallRequest,
     authorize_egress, authorize_tool_call, egress_quota_needed, host::hosts_in, quota_needed,
+    redact::SecretMissing,
 };
 use gatewright_run::{
     Decided, PlannedCall, Progress,
     decide::{self, Asked, Invocation, Undecided},
 };
 use gatewright_schemas::{
-    Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, Stage, StepId, Timestamp,
+    Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, ReasonCode, Stage, StepId,
+    Timestamp,
     event::{ApprovalQuestion, ApprovalRequested, EgressBlocked},
 };
 
 use crate::{
     Worker,
-    egress::{HopRequest, Redacted, Rules, first_hop, redact_input},
-    tool::ResolvedCall,
+    egress::{HopRequest, Redacted, Rules, Secrets, first_hop},
+    tool::{Input, ResolvedCall},
     turn::{AtHand, TurnError},
 };
 
@@ -39,6 +41,7 @@ pub(crate) struct Permitted {
     pub(crate) permit: Permit,
     pub(crate) resolved: ResolvedCall,
     pub(crate) request: ToolCallRequest,
+    pub(crate) input: Input,
     pub(crate) grant: Option<Grant>,
     pub(crate) rules: Rules,
 }
@@ -56,9 +59,24 @@ impl Worker {
         };
         let barred = |decided| Ok(Way::Barred(Box::new(decided)));
 
-        let resolved = match self.0.registry.resolve(&call.tool_name, &call.input) {
+        let input = match self.input_of(hand, progress, call).await? {
+            Ok(input) => input,
+            Err(missing) => {
+                let error = secrets_are_gone(missing, call);
+                return barred(decide::refuse(
+                    state,
+                    hand.turn,
+                    call,
+                    &[],
+                    Vec::new(),
+                    error,
+                )?);
+            }
+        };
+        let resolved = match self.0.registry.resolve(&call.tool_name, input.real()) {
             Ok(resolved) => resolved,
             Err(error) => {
+                let error = input.cleaned(error);
                 return barred(decide::refuse(
                     state,
                     hand.turn,
@@ -80,14 +98,14 @@ impl Worker {
             tool_call_id: call.tool_call_id.clone(),
             context: progress.context.clone(),
             tool: resolved.policy_facts(),
-            input_digest: resolved.input_digest.clone(),
-            hosts: hosts_in(&call.input),
+            input_digest: input.digest().clone(),
+            hosts: hosts_in(input.real()),
             sandbox_permissions: call.sandbox_permissions.clone(),
         };
         let first_hop = match resolved
             .definition()
             .through_gateway
-            .then(|| first_hop(&call.tool_call_id, &call.input))
+            .then(|| first_hop(&call.tool_call_id, input.real()))
         {
             None => None,
             Some(Ok(hop)) => Some(hop),
@@ -116,14 +134,25 @@ impl Worker {
         let Redacted {
             value: shown_input,
             secrets,
-        } = redact_input(&call.input, &rules.marks);
-        let asker = answer.principal_id().cloned();
+        } = input.shown(&call.input, &rules.marks);
+        let principal_id = answer.principal_id().cloned();
         let (record, permit) = answer.into_parts();
-        let mut asked =
-            vec![self.asked("tool", &request, request.tool.action_type.clone(), record)];
+        let mut asked = vec![asked_of(
+            "tool",
+            &request,
+            request.tool.action_type.clone(),
+            record,
+            &secrets,
+        )];
         let requested = first_hop.as_ref().map(|hop| hop.requested(&secrets));
         if let (Some(hop), Some(record)) = (&first_hop, egress) {
-            asked.push(self.asked("egress", &request, Some(hop.action_type.clone()), record));
+            asked.push(asked_of(
+                "egress",
+                &request,
+                Some(hop.action_type.clone()),
+                record,
+                &secrets,
+            ));
         }
 
         let barrier = asked
@@ -152,6 +181,7 @@ impl Worker {
                 permit,
                 resolved,
                 request,
+                input,
                 grant,
                 rules,
             };
@@ -170,8 +200,8 @@ impl Worker {
                 tool_name: call.tool_name.clone(),
                 definition_digest: resolved.definition().digest().clone(),
                 input: shown_input,
-                input_digest: resolved.input_digest.clone(),
-                principal_id: asker,
+                input_digest: input.digest().clone(),
+                principal_id,
                 decision: Some(both(&asked, &barrier.record)),
                 expires_at: self.ask_until(),
             };
@@ -195,25 +225,35 @@ impl Worker {
         )?)
     }
 
-    fn asked(
+    /// The call's input with its secrets in their places.
+    async fn input_of(
         &self,
-        category: &'static str,
-        request: &ToolCallRequest,
-        action_type: Option<String>,
-        record: DecisionRecord,
-    ) -> Asked {
-        Asked {
-            category,
-            action_type,
-            input_digest: Some(request.input_digest.clone()),
-            hosts: request
-                .hosts
-                .iter()
-                .flatten()
-                .map(|host| host.as_str().to_owned())
-                .collect(),
-            record,
+        hand: &AtHand<'_>,
+        progress: &Progress,
+        call: &PlannedCall,
+    ) -> Result<Result<Input, SecretMissing>, TurnError> {
+        let created = &progress.created;
+        if created.secrets == 0 {
+            return Ok(Ok(Input::from(call.input.clone())));
         }
+        let state = &hand.run.state;
+        let read = || {
+            let (workspace, run) = (&state.workspace_id, &state.run_id);
+            self.0
+                .fleet
+                .secrets(workspace, run, &created.content_digest)
+        };
+        let vault = hand
+            .vault
+            .get_or_try_init(|| async {
+                let kept = Retry::for_servers()
+                    .run("reading secrets", LayoutError::is_transient, read)
+                    .await?;
+                // Calls that refer to none of them can go on.
+                Ok::<_, TurnError>(kept.unwrap_or_default())
+            })
+            .await?;
+        Ok(Input::restored(&call.input, vault))
     }
 
     /// When an approval that is asked for now lapses.
@@ -225,6 +265,36 @@ impl Worker {
                 .map_or(DEFAULT, |policy| policy.document().approvals.ttl.duration())
         });
         clock::now().plus(ttl)
+    }
+}
+
+fn secrets_are_gone(missing: SecretMissing, call: &PlannedCall) -> ErrorInfo {
+    let reason = format!("the run's secrets are gone: submit it again ({missing})");
+    ErrorInfo::new(Stage::Input, ReasonCode::SecretMissing, reason).of_tool(&call.tool_name)
+}
+
+fn asked_of(
+    category: &'static str,
+    request: &ToolCallRequest,
+    action_type: Option<String>,
+    mut record: DecisionRecord,
+    secrets: &Secrets,
+) -> Asked {
+    if !secrets.is_empty() {
+        record.reason = secrets.clean_text(&record.reason);
+        for finding in &mut record.findings {
+            finding.reason = secrets.clean_text(&finding.reason);
+        }
+    }
+    let hosts = request.hosts.iter().flatten();
+    Asked {
+        category,
+        action_type,
+        input_digest: Some(request.input_digest.clone()),
+        hosts: hosts
+            .map(|host| secrets.clean_text(host.as_str()))
+            .collect(),
+        record,
     }
 }
 

@@ -29,6 +29,7 @@ impl Worker {
             permit,
             resolved,
             request,
+            input,
             grant,
             rules,
         } = permitted;
@@ -43,7 +44,7 @@ impl Worker {
                 (record, None) => HopAnswer::Blocked(record),
             }
         };
-        let order = Call::new(call.tool_call_id.clone(), call.input.clone(), &rules, &gate);
+        let order = Call::new(call.tool_call_id.clone(), input, &rules, &gate);
         let most = if resolved.facts.idempotent {
             resolved.definition().max_executions.max(1)
         } else {

@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use gatewright_bus::{
     AppendError, LoadError, Loaded, clock,
+    layout::LayoutError,
     queue::{Delivery, EXTEND_EVERY},
     retry::Retry,
+};
+use gatewright_policy::{
+    Snapshot,
+    redact::{Vault, message},
 };
 use gatewright_run::{
     Decided, Next, Stamp,
@@ -16,6 +21,7 @@ use gatewright_run::{
     next,
 };
 use gatewright_schemas::{DeadLetter, ReasonCode, RunStatus, Wake, WorkspaceId};
+use tokio::sync::OnceCell;
 
 use crate::{Worker, ask::Way, held::Hold};
 
@@ -26,6 +32,8 @@ pub(crate) enum TurnError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Append(#[from] AppendError),
+    #[error(transparent)]
+    Secrets(#[from] LayoutError),
     #[error(transparent)]
     Undecided(#[from] Undecided),
     #[error("somebody ended the run")]
@@ -38,6 +46,19 @@ pub(crate) struct AtHand<'a> {
     /// The turn to begin with the first commit; none once it has begun.
     pub(crate) turn: Option<Turn>,
     pub(crate) hold: &'a Hold,
+    /// The run's secrets, once a call asked for them.
+    pub(crate) vault: OnceCell<Vault>,
+}
+
+impl<'a> AtHand<'a> {
+    fn new(run: Loaded, turn: Turn, hold: &'a Hold) -> Self {
+        Self {
+            run,
+            turn: Some(turn),
+            hold,
+            vault: OnceCell::new(),
+        }
+    }
 }
 
 impl Worker {
@@ -79,7 +100,10 @@ impl Worker {
         loop {
             let state = &hand.run.state;
             let decided = match next(state) {
-                Next::Nothing => return Ok(true),
+                Next::Nothing => {
+                    self.0.fleet.forget_secrets_if_ended(&hand.run).await;
+                    return Ok(true);
+                }
                 // A worker that is to stop hands the run on between two calls.
                 _ if self.0.draining.is_cancelled() => return Ok(false),
                 _ if self.is_poison(&hand) => {
@@ -121,15 +145,15 @@ impl Worker {
         wake: &Wake,
         hold: &'a Hold,
     ) -> Result<Option<AtHand<'a>>, TurnError> {
-        let turn = Some(Turn {
+        let turn = Turn {
             lease: delivery.sequence,
-        });
+        };
         // A first delivery may trust the hint: a stale one is fenced at its first append, before any effect.
         if let (1, Some(commit)) = (delivery.delivered, &wake.hint) {
             let run = Loaded::from_hint(commit, wake.seen)?;
             return Ok(self
                 .is_in_zone(delivery, &run)
-                .then_some(AtHand { run, turn, hold }));
+                .then(|| AtHand::new(run, turn, hold)));
         }
         let run = self.load(wake).await?;
         let Some(progress) = &run.state.progress else {
@@ -140,7 +164,12 @@ impl Worker {
         // Neither: the run went on under another wake-up, and this one has nothing to say.
         let is_due = (is_as_seen || is_ours) && !progress.status.is_terminal();
         let takes = is_due && self.is_in_zone(delivery, &run);
-        Ok(takes.then_some(AtHand { run, turn, hold }))
+        if !takes {
+            // Whoever ended it may have died before this.
+            self.0.fleet.forget_secrets_if_ended(&run).await;
+            return Ok(None);
+        }
+        Ok(Some(AtHand::new(run, turn, hold)))
     }
 
     async fn load(&self, wake: &Wake) -> Result<Loaded, LoadError> {
@@ -241,7 +270,8 @@ impl Worker {
     }
 
     async fn keep(&self, delivery: &Delivery, wake: Option<&Wake>, code: ReasonCode, reason: &str) {
-        let json = serde_json::from_slice(delivery.payload()).ok();
+        let marks = self.0.authority.read(Snapshot::marks);
+        let kept = message(delivery.payload(), &marks);
         let workspace = wake.map_or_else(WorkspaceId::fleet, |wake| wake.workspace_id.clone());
         let letter = DeadLetter {
             reason_code: code,
@@ -252,13 +282,9 @@ impl Worker {
             run_id: wake.map(|wake| wake.run_id.clone()),
             subject: delivery.subject().to_owned(),
             sequence: delivery.sequence,
-            text: json.is_none().then(|| {
-                String::from_utf8_lossy(delivery.payload())
-                    .chars()
-                    .take(65_536)
-                    .collect()
-            }),
-            json,
+            json: kept.json,
+            text: kept.text,
+            redacted: kept.redacted,
         };
         let id = format!("queue-{}-{code}", delivery.sequence);
         self.0.fleet.bury(&workspace, &letter, &id).await;

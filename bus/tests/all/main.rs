@@ -13,3 +13,4 @@ mod authority;
 mod layout;
 mod queue;
 mod support;
+mod vault;

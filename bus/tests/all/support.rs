@@ -67,6 +67,7 @@ pub fn created(id: &str) -> Sealed {
         lane: Lane::Background,
         zone: Zone::Sandbox,
         retry_of: None,
+        secrets: 0,
         submission,
     };
     decide::admit(&RunState::new(acme(), run(id)), created)

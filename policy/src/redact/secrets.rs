@@ -1,6 +1,7 @@
 //! Literal secrets, and their removal from whatever is told.
 
 use data_encoding::{BASE64, BASE64_NOPAD};
+use gatewright_schemas::reference;
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -95,9 +96,15 @@ impl Secrets {
         output
     }
 
-    /// Takes the secrets out of `value`.
-    pub(super) fn strip(&self, value: &mut Value) {
+    /// Takes the secrets out of `value`, but for the numbers of references.
+    pub fn strip(&self, value: &mut Value) {
         if self.is_empty() {
+            return;
+        }
+        if reference::number(value).is_some() {
+            if let Some(shows) = value.get_mut(reference::SHOWS) {
+                self.strip(shows);
+            }
             return;
         }
         match value {

@@ -156,11 +156,7 @@ impl Vault {
                     self.take_again(item, secrets);
                 }
             }
-            Value::Object(fields) if is_reference => {
-                if let Some(shows) = fields.get_mut(reference::SHOWS) {
-                    secrets.strip(shows);
-                }
-            }
+            Value::Object(_) if is_reference => secrets.strip(value),
             Value::Object(fields) if fields.keys().any(|k| secrets.cleaned(k).is_some()) => {
                 // The references in it are this vault's own, and values hold none.
                 if self.restore(value).is_ok() {

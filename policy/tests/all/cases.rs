@@ -133,12 +133,13 @@ fn the_gate_answers_as_the_case_files_say() {
 }
 
 /// Codes that are some other part's to give. A new code belongs into the cases or in here, whoever adds it decides.
-const NOT_THE_GATES: [ReasonCode; 17] = [
+const NOT_THE_GATES: [ReasonCode; 18] = [
     ReasonCode::ToolNotFound,
     ReasonCode::ToolInputInvalid,
     ReasonCode::ToolTimeout,
     ReasonCode::ToolOutputTooLarge,
     ReasonCode::ToolExecutionFailed,
+    ReasonCode::SecretMissing,
     ReasonCode::OutcomeUnknown,
     ReasonCode::EgressUrlInvalid,
     ReasonCode::EgressAddressNotAllowed,

@@ -26,6 +26,7 @@ async fn dead_letters_and_workers_are_kept_and_repeating_changes_nothing() {
         run_id: None,
         subject: "fleet.submit.acme".into(),
         sequence: 5,
+        redacted: false,
         json: text
             .is_none()
             .then(|| json!({ "b": 9_007_199_254_740_993_u64, "a": "nul \u{0}" })),

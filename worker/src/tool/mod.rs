@@ -9,6 +9,7 @@
 mod definition;
 mod echo;
 mod egress_request;
+mod input;
 mod limits;
 mod noop;
 mod registry;
@@ -21,11 +22,12 @@ use gatewright_schemas::{
 };
 use serde_json::Value;
 
-use crate::egress::{HopGate, Rules, Secrets, redact_input};
+use crate::egress::{HopGate, Rules, Secrets};
 
 pub use definition::Definition;
 pub use echo::Echo;
 pub use egress_request::EgressRequestTool;
+pub use input::Input;
 pub use limits::execute_with_limits;
 pub use noop::Noop;
 pub use registry::{Registry, ResolvedCall, UnusableTool};
@@ -96,15 +98,14 @@ pub struct Call<'a> {
     pub rules: &'a Rules,
     /// The gate, for requests to the outside.
     pub gate: &'a dyn HopGate,
-    input: Value,
-    input_digest: Digest,
+    input: Input,
 }
 
 impl<'a> Call<'a> {
-    /// A call with its (valid) input, which is digested here: what a permit is compared with is what the tool gets.
+    /// A call with its (valid) input. What a permit is compared with is the digest of what the tool gets, its secrets by reference.
     pub fn new(
         tool_call_id: ToolCallId,
-        input: Value,
+        input: impl Into<Input>,
         rules: &'a Rules,
         gate: &'a dyn HopGate,
     ) -> Self {
@@ -112,29 +113,28 @@ impl<'a> Call<'a> {
             tool_call_id,
             rules,
             gate,
-            input_digest: Digest::of(&input),
-            input,
+            input: input.into(),
         }
     }
 
     /// The input, nothing redacted.
     pub fn input(&self) -> &Value {
-        &self.input
+        self.input.real()
     }
 
-    /// Digest of the input.
+    /// Digest of the input as it is recorded.
     pub fn input_digest(&self) -> &Digest {
-        &self.input_digest
+        self.input.digest()
     }
 
     /// The secrets in the input, to be removed from whatever is told of the call.
     pub fn secrets(&self) -> Secrets {
-        redact_input(&self.input, &self.rules.marks).secrets
+        self.input.secrets(&self.rules.marks)
     }
 
     /// Checks that `permit` was given for this very call of the tool so defined.
     pub fn accept(&self, permit: &Permit, definition: &Definition) -> Result<(), ExecutionError> {
-        if permit.covers(&self.tool_call_id, definition.digest(), &self.input_digest) {
+        if permit.covers(&self.tool_call_id, definition.digest(), self.input_digest()) {
             return Ok(());
         }
         let reason = format!(

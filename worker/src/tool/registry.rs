@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use gatewright_policy::ToolFacts;
 use gatewright_schemas::{
-    Digest, ErrorInfo, ReasonCode, Stage, Violation,
+    ErrorInfo, ReasonCode, Stage, Violation,
     validate::{self, Invalid},
 };
 use jsonschema::Validator;
@@ -55,8 +55,6 @@ pub struct ResolvedCall {
     pub tool: Arc<dyn Tool>,
     /// What the call does to the world.
     pub facts: CallFacts,
-    /// Digest of the input.
-    pub input_digest: Digest,
 }
 
 impl ResolvedCall {
@@ -145,7 +143,6 @@ impl Registry {
         Ok(ResolvedCall {
             tool: Arc::clone(&entry.tool),
             facts: entry.tool.facts(input),
-            input_digest: Digest::of(input),
         })
     }
 

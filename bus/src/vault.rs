@@ -1,0 +1,142 @@
+//! The secrets of runs, in KV, until the runs have ended.
+//!
+//! 1. A dispatcher takes the secrets out of a submission and keeps them here, *before* it appends `run.created`:
+//!    there is no run whose secrets are missing.
+//! 2. An entry is written once: whoever submits the run again, or hands the message out again, changes nothing.
+//!    Its key ends in the digest of the submission's content, so that a submission of other content under the same run id
+//!    has its own entry and no run ever gets another's secrets.
+//! 3. A worker reads the entry, once a turn, when it comes to a call that refers to it.
+//! 4. Whoever ends the run forgets the entry afterwards. That may fail: [`Fleet::kept_secrets`] tells what is left,
+//!    and the reconciler forgets it.
+//!
+//! Of a forgotten entry a mark stays for a minute, then nothing.
+
+use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use futures::TryStreamExt as _;
+use gatewright_policy::redact::Vault;
+use gatewright_schemas::{Digest, RunId, WorkspaceId};
+
+use crate::{
+    Fleet, Loaded,
+    layout::{LayoutError, MARKER_TTL, unavailable},
+};
+
+/// Secrets that are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSecrets {
+    /// The workspace of the run that they belong to.
+    pub workspace_id: WorkspaceId,
+    /// That run; it may not exist yet.
+    pub run_id: RunId,
+    key: String,
+}
+
+impl Fleet {
+    /// Keeps the secrets of the run that is made of this content. Where some are kept already, nothing changes.
+    pub async fn keep_secrets(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        content: &Digest,
+        vault: &Vault,
+    ) -> Result<(), LayoutError> {
+        let what = format!("keep the secrets of run `{workspace}/{run}`");
+        let value = serde_json::to_vec(vault).map_err(|error| unavailable(&what, &error))?;
+        let key = self.names.secrets(workspace, run, content);
+        match self.vaults().await?.create(key, value.into()).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(unavailable(&what, &error)),
+        }
+    }
+
+    /// The secrets of a run; none when they were forgotten.
+    pub async fn secrets(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        content: &Digest,
+    ) -> Result<Option<Vault>, LayoutError> {
+        let what = format!("read the secrets of run `{workspace}/{run}`");
+        let key = self.names.secrets(workspace, run, content);
+        let value = self
+            .vaults()
+            .await?
+            .get(key)
+            .await
+            .map_err(|error| unavailable(&what, &error))?;
+        value
+            .map(|value| serde_json::from_slice(&value))
+            .transpose()
+            .map_err(|error| unavailable(&what, &error))
+    }
+
+    /// Forgets the secrets of a run, if it has any and has ended. Otherwise it costs nothing.
+    pub async fn forget_secrets_if_ended(&self, run: &Loaded) {
+        let state = &run.state;
+        if let Some(progress) = &state.progress
+            && progress.created.secrets > 0
+            && progress.status.is_terminal()
+        {
+            let content = &progress.created.content_digest;
+            self.forget_secrets(&state.workspace_id, &state.run_id, content)
+                .await;
+        }
+    }
+
+    /// Forgets secrets. Tries once, and only tells the log when that fails: what is left is found later.
+    pub async fn forget_secrets(&self, workspace: &WorkspaceId, run: &RunId, content: &Digest) {
+        self.forget(&self.names.secrets(workspace, run, content))
+            .await;
+    }
+
+    /// Forgets what [`Fleet::kept_secrets`] told.
+    pub async fn forget_kept(&self, kept: &KeptSecrets) {
+        self.forget(&kept.key).await;
+    }
+
+    /// Everything that is kept.
+    pub async fn kept_secrets(&self) -> Result<Vec<KeptSecrets>, LayoutError> {
+        let what = "list the runs whose secrets are kept";
+        let keys = self
+            .vaults()
+            .await?
+            .keys()
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let keys: Vec<String> = keys
+            .try_collect()
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let kept = keys.into_iter().filter_map(|key| {
+            let mut tokens = key.split('.');
+            Some(KeptSecrets {
+                workspace_id: tokens.next()?.parse().ok()?,
+                run_id: tokens.next()?.parse().ok()?,
+                key,
+            })
+        });
+        Ok(kept.collect())
+    }
+
+    async fn forget(&self, key: &str) {
+        let forgotten = async {
+            let vaults = self.vaults().await?;
+            vaults
+                .purge_with_ttl(key, MARKER_TTL)
+                .await
+                .map_err(|error| unavailable("forget the secrets of a run", &error))
+        };
+        if let Err(error) = forgotten.await {
+            tracing::warn!(%error, key, "secrets are kept longer than needed");
+        }
+    }
+
+    async fn vaults(&self) -> Result<&Store, LayoutError> {
+        let bucket = self.names.secrets_bucket();
+        self.secrets
+            .get_or_try_init(|| self.jetstream.get_key_value(&bucket))
+            .await
+            .map_err(|error| unavailable(&format!("open the bucket `{bucket}`"), &error))
+    }
+}
