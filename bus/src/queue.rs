@@ -3,14 +3,18 @@
 //! A message means only "wake this run". It is acknowledged after the run's terminal or parking commit is stored, and not before;
 //! a worker that is fenced neither acknowledges nor gives back. What a late acknowledgement of a zombie takes away, the reconciler mends.
 
-use std::time::Duration;
+use std::{pin::pin, sync::atomic::Ordering, time::Duration};
 
 use async_nats::{
-    HeaderMap,
+    Client, HeaderMap,
+    connection::State,
     header::NATS_MESSAGE_ID,
-    jetstream::{AckKind, Message, consumer::PullConsumer},
+    jetstream::{
+        AckKind, Message,
+        consumer::{PullConsumer, pull::Batch},
+    },
 };
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use gatewright_schemas::{Lane, Wake, Zone};
 
 use crate::{
@@ -27,6 +31,9 @@ const PAGE: usize = 500;
 
 /// How long a pull request waits at the server for a message.
 const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// How often a pull request that waits looks whether its connection is still the one it went out on.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A wake-up that a worker was handed, and its lease on the run.
 #[derive(Debug)]
@@ -50,6 +57,7 @@ pub struct Queue {
     /// The lane.
     pub lane: Lane,
     consumer: PullConsumer,
+    client: Client,
 }
 
 /// Why no wake-ups come.
@@ -81,6 +89,7 @@ impl Fleet {
             zone,
             lane,
             consumer,
+            client: self.client.clone(),
         })
     }
 
@@ -203,13 +212,15 @@ impl Fleet {
 impl Queue {
     /// Takes up to `most` wake-ups that wait already.
     pub async fn take(&self, most: usize) -> Result<Vec<Delivery>, PullError> {
+        let connection = self.connection()?;
         let batch = self.consumer.fetch().max_messages(most).messages().await;
-        self.collect(batch.map_err(|error| self.failed(&error))?)
+        self.collect(batch.map_err(|error| self.failed(&error))?, connection)
             .await
     }
 
     /// Waits for one wake-up, and answers with none after a while.
     pub async fn wait(&self) -> Result<Vec<Delivery>, PullError> {
+        let connection = self.connection()?;
         let batch = self
             .consumer
             .batch()
@@ -217,16 +228,42 @@ impl Queue {
             .expires(LONG_POLL)
             .messages()
             .await;
-        self.collect(batch.map_err(|error| self.failed(&error))?)
+        self.collect(batch.map_err(|error| self.failed(&error))?, connection)
             .await
     }
 
-    async fn collect(
-        &self,
-        mut batch: async_nats::jetstream::consumer::pull::Batch,
-    ) -> Result<Vec<Delivery>, PullError> {
+    /// The number of the connection that stands now.
+    fn connection(&self) -> Result<u64, PullError> {
+        match self.client.connection_state() {
+            State::Connected => Ok(self.client.statistics().connects.load(Ordering::Relaxed)),
+            other => Err(self.failed(&format!("the connection to NATS is {other}"))),
+        }
+    }
+
+    /// Waits until the connection is another one than `connection`.
+    async fn is_replaced(&self, connection: u64) {
+        while self.connection().is_ok_and(|now| now == connection) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn collect(&self, mut batch: Batch, connection: u64) -> Result<Vec<Delivery>, PullError> {
         let mut deliveries = Vec::new();
-        while let Some(message) = batch.next().await {
+        let mut replaced = pin!(self.is_replaced(connection));
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = batch.next() => message,
+                // The request went down with its connection: nothing may ever answer it. What came before it did is here.
+                () = &mut replaced => match batch.next().now_or_never() {
+                    Some(message) => message,
+                    None if deliveries.is_empty() => {
+                        return Err(self.failed(&"the connection to NATS was lost"));
+                    }
+                    None => break,
+                },
+            };
+            let Some(message) = message else { break };
             match message {
                 Ok(message) => deliveries.push(self.delivery(message)),
                 // What came before the fault is leased to us already and must not be lost sight of.

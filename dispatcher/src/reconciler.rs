@@ -66,9 +66,11 @@ pub async fn watch_workers(fleet: Fleet, shutdown: CancellationToken) {
         };
         let gone = whose_runs_to_wake(&mut known, listed);
         let asked = known.values_mut().map(|worker| async {
-            match fleet.ping(&worker.heartbeat.worker_id, "").await {
-                Presence::Gone => worker.silent_rounds += 1,
-                Presence::Alive { .. } | Presence::Silent => worker.silent_rounds = 0,
+            // That nobody listens is told at once. One that hangs must not keep the others' runs waiting.
+            let asked = fleet.ping(&worker.heartbeat.worker_id, "");
+            match tokio::time::timeout(ASK_EVERY, asked).await {
+                Ok(Presence::Gone) => worker.silent_rounds += 1,
+                Ok(Presence::Alive { .. } | Presence::Silent) | Err(_) => worker.silent_rounds = 0,
             }
         });
         futures::future::join_all(asked).await;

@@ -36,14 +36,33 @@ impl Audit {
 
     /// Checks everything; panics with all that is wrong.
     pub async fn check(&self, fleet: &Fleetlet) {
+        let faults = self.faults(fleet).await;
+        assert!(
+            faults.is_empty(),
+            "promises are broken:\n{}",
+            faults.join("\n\n")
+        );
+    }
+
+    /// Checks everything; answers with all that is wrong, run by run.
+    pub async fn faults(&self, fleet: &Fleetlet) -> Vec<String> {
         let outsider = Outsider::connect(&fleet.nats.url()).await;
         self.quiet(&outsider).await;
         let stored = outsider.stored("EVENTS", "fleet.events.>").await;
-        let mut faults = Faults::new();
+        let open: Vec<&str> = self.open.iter().map(String::as_str).collect();
+        let mut faults = Self::of_stream(&stored, &open);
         let runs = by_run(&stored);
-        for (run, messages) in &runs {
-            let mut history = History::new(run, self.open.contains(name_of(run)));
-            for message in messages {
+        fleet.projected().await;
+        faults.extend(self.tables(fleet, &runs).await);
+        faults
+    }
+
+    /// What is wrong with these messages of the stream of events, run by run. Runs of the names in `open` may stand still.
+    pub fn of_stream(stored: &[Stored], open: &[&str]) -> Vec<String> {
+        let mut faults = Faults::new();
+        for (run, messages) in by_run(stored) {
+            let mut history = History::new(&run, open.contains(&name_of(&run)));
+            for message in &messages {
                 history.read(message);
             }
             history.close();
@@ -56,13 +75,7 @@ impl Audit {
                 ));
             }
         }
-        fleet.projected().await;
-        faults.extend(self.tables(fleet, &runs).await);
-        assert!(
-            faults.is_empty(),
-            "promises are broken:\n{}",
-            faults.join("\n\n")
-        );
+        faults
     }
 
     /// Waits until every run has ended or parked.

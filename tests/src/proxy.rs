@@ -4,6 +4,7 @@
 //! So a role can be killed at exactly every point between two of its messages, without any hook in the product.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -69,6 +70,10 @@ struct Shared {
     sprung: watch::Sender<Option<Instant>>,
     /// Inboxes whose answers are lost.
     lost: Mutex<Vec<String>>,
+    /// Beginnings of subjects of which no message gets through.
+    dropped: Mutex<Vec<&'static str>>,
+    /// Beginnings of subjects of which each message's first answer is lost, and the message ids seen so far.
+    first_lost: Mutex<(Vec<&'static str>, HashSet<String>)>,
     /// Connections of an earlier number than this are cut; while it is odd nobody gets through.
     cut: watch::Sender<u64>,
 }
@@ -84,6 +89,8 @@ impl Proxy {
             trap: Mutex::default(),
             sprung: watch::Sender::new(None),
             lost: Mutex::default(),
+            dropped: Mutex::default(),
+            first_lost: Mutex::default(),
             cut: watch::Sender::new(0),
         });
         let accepting = Arc::clone(&shared);
@@ -132,6 +139,16 @@ impl Proxy {
         self.shared.published.lock().unwrap().clear();
     }
 
+    /// From now on loses every message of these subjects; none of them reaches the server.
+    pub fn lose(&self, subjects: &[&'static str]) {
+        *self.shared.dropped.lock().unwrap() = subjects.to_vec();
+    }
+
+    /// From now on loses the server's first answer to every message of these subjects. The message itself is stored.
+    pub fn lose_first_answers(&self, subjects: &[&'static str]) {
+        self.shared.first_lost.lock().unwrap().0 = subjects.to_vec();
+    }
+
     /// Cuts every connection, and lets nobody through until [`Proxy::mend`].
     pub fn cut(&self) {
         self.shared.cut.send_modify(|cut| *cut += 1);
@@ -175,6 +192,9 @@ impl Shared {
         let mut from = BufReader::with_capacity(1 << 16, from);
         loop {
             let frame = Frame::read(&mut from).await?;
+            if frame.is_publish && frame.is_of(&self.dropped.lock().unwrap()) {
+                continue;
+            }
             let fate = frame.is_publish.then(|| self.fate(&frame)).flatten();
             if let Some((Fate::KilledBefore | Fate::KilledAfter, pid)) = fate {
                 kill_at_once(pid).await;
@@ -233,9 +253,15 @@ impl Shared {
     /// What becomes of a message, when it is the one at which the trap is set.
     fn fate(&self, frame: &Frame) -> Option<(Fate, Pid)> {
         self.published.lock().unwrap().push(frame.subject.clone());
+        if let (Some(id), Some(inbox)) = (frame.message_id(), &frame.reply) {
+            let (subjects, seen) = &mut *self.first_lost.lock().unwrap();
+            if frame.is_of(subjects) && seen.insert(id) {
+                self.lost.lock().unwrap().push(inbox.clone());
+            }
+        }
         let mut armed = self.trap.lock().unwrap();
         let (trap, seen) = armed.as_mut()?;
-        if !trap.subjects.iter().any(|s| frame.subject.starts_with(s)) {
+        if !frame.is_of(&trap.subjects) {
             return None;
         }
         *seen += 1;
@@ -257,6 +283,19 @@ struct Frame {
 }
 
 impl Frame {
+    fn is_of(&self, subjects: &[&'static str]) -> bool {
+        subjects
+            .iter()
+            .any(|subject| self.subject.starts_with(subject))
+    }
+
+    /// The message id among its headers.
+    fn message_id(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let (_, rest) = text.split_once("\r\nNats-Msg-Id:")?;
+        Some(rest.split("\r\n").next()?.trim().to_owned())
+    }
+
     async fn read(from: &mut BufReader<OwnedReadHalf>) -> Option<Self> {
         let mut bytes = Vec::new();
         if from.read_until(b'\n', &mut bytes).await.ok()? == 0 {

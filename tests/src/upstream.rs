@@ -1,7 +1,7 @@
 //! A real HTTP server on loopback that remembers what reached it and answers as it is told.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -37,19 +37,19 @@ impl Request {
 pub struct Upstream {
     port: u16,
     seen: Arc<Mutex<Vec<Request>>>,
-    held: watch::Sender<bool>,
+    released: watch::Sender<HashSet<String>>,
     task: JoinHandle<()>,
 }
 
 impl Upstream {
     /// Starts it. It answers `200 done`, except at
-    /// `/redirect?<url>` (302 to that URL), `/held…` (200, but not before [`Upstream::let_go`]) and `/status/<code>…`.
+    /// `/redirect?<url>` (302 to that URL), `/held/<key>` (200, but not before [`Upstream::let_go`] of that key) and `/status/<code>…`.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (held, _) = watch::channel(true);
-        let (requests, until) = (Arc::clone(&seen), held.clone());
+        let released = watch::Sender::new(HashSet::new());
+        let (requests, until) = (Arc::clone(&seen), released.clone());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&requests), until.subscribe()));
@@ -58,7 +58,7 @@ impl Upstream {
         Self {
             port,
             seen,
-            held,
+            released,
             task,
         }
     }
@@ -68,9 +68,11 @@ impl Upstream {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Answers what is held at `/held…`, and from now on holds nothing.
-    pub fn let_go(&self) {
-        self.held.send_replace(false);
+    /// Answers what is held at `/held/<key>`, now and from now on.
+    pub fn let_go(&self, key: &str) {
+        self.released.send_modify(|released| {
+            released.insert(key.to_owned());
+        });
     }
 
     /// Every request so far.
@@ -110,14 +112,17 @@ impl Drop for Upstream {
 async fn serve(
     stream: TcpStream,
     seen: Arc<Mutex<Vec<Request>>>,
-    mut held: watch::Receiver<bool>,
+    mut released: watch::Receiver<HashSet<String>>,
 ) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let request = read(&mut stream).await?;
         seen.lock().unwrap().push(request.clone());
-        if request.path.starts_with("/held") {
-            held.wait_for(|held| !held).await.ok()?;
+        if let Some(key) = request.path.strip_prefix("/held/") {
+            released
+                .wait_for(|released| released.contains(key))
+                .await
+                .ok()?;
         }
         let (status, more) = match request.path.split_once('?') {
             Some(("/redirect", to)) => ("302 Found".to_owned(), format!("location: {to}\r\n")),

@@ -216,16 +216,18 @@ impl Worker {
     async fn stop(&self, delivery: &Delivery, wake: &Wake, error: TurnError) {
         let run = &wake.run_id;
         match error {
-            // Fenced: somebody else moves the run, or ended it. Only where it has ended is there nothing left to lose.
+            // Fenced: somebody else moves the run, or ended it. Where it has ended, or goes on under another wake-up,
+            // this one has nothing left to say. Otherwise the message is now that somebody's, and what would be said
+            // of it here would be said of their turn: giving it back would take the run from them.
             TurnError::Append(AppendError::Fenced { .. }) | TurnError::Interrupted => {
-                let last = self.0.fleet.last_commit(&wake.workspace_id, run).await;
-                let has_ended = matches!(&last, Ok(Some(last)) if last.status.is_some_and(RunStatus::is_terminal));
-                tracing::info!(run.id = %run, has_ended, "fenced, stopping");
-                if has_ended {
+                let loaded = self.0.fleet.load(&wake.workspace_id, run).await;
+                let progress = loaded.ok().and_then(|loaded| loaded.state.progress);
+                let is_settled = progress.is_some_and(|progress| {
+                    progress.status.is_terminal() || progress.lease != Some(delivery.sequence)
+                });
+                tracing::info!(run.id = %run, is_settled, "fenced, stopping");
+                if is_settled {
                     delivery.ack().await;
-                } else if wake.hint.is_some() && delivery.delivered == 1 {
-                    // A stale hint: look at the run as it stands, with the next delivery.
-                    delivery.give_back(None).await;
                 }
             }
             TurnError::Load(error) if !error.is_transient() => {

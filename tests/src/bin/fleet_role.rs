@@ -8,6 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use gatewright_bus::retry::Retry;
 use gatewright_dispatcher::Dispatcher;
+use gatewright_schemas::Zone;
 use gatewright_store::Store;
 use gatewright_worker::{Worker, WorkerConfig, egress, tool::Registry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,7 +69,12 @@ async fn main() {
         "worker" => {
             let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
             let registry = Registry::standard(Arc::new(gateway)).unwrap();
+            let zones = match args.get("--zone") {
+                Some(zone) => vec![zone.parse().unwrap()],
+                None => Zone::ALL.to_vec(),
+            };
             let config = WorkerConfig {
+                zones,
                 concurrency: args.number("--concurrency", 64),
                 max_crashes: u32::try_from(args.number("--max-crashes", 5)).unwrap(),
                 ..WorkerConfig::default()

@@ -35,7 +35,7 @@ fn three_calls(id: &str, upstream: &Upstream, more: &Value) -> Value {
 }
 
 /// A fleet without workers, whose dispatcher believes in deaths by now.
-async fn fleet_without_workers() -> Fleetlet {
+pub(crate) async fn fleet_without_workers() -> Fleetlet {
     let began = Instant::now();
     let fleet = Fleetlet::start(0).await;
     tokio::time::sleep_until((began + BELIEF).into()).await;
@@ -43,7 +43,11 @@ async fn fleet_without_workers() -> Fleetlet {
 }
 
 /// A worker as a process behind a proxy, which has made itself known.
-async fn worker_behind_proxy(fleet: &Fleetlet, name: &str, more: &[(&str, &str)]) -> (Role, Proxy) {
+pub(crate) async fn worker_behind_proxy(
+    fleet: &Fleetlet,
+    name: &str,
+    more: &[(&str, &str)],
+) -> (Role, Proxy) {
     let proxy = Proxy::before(fleet.nats.port()).await;
     let mut options = RoleOptions::new(FLEET_ROLE, "worker", name, fleet).through(proxy.url());
     for (argument, value) in more {

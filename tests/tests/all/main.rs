@@ -10,6 +10,12 @@
 
 mod contract_tool_policy;
 mod crashes;
+mod egress;
+mod outages;
+mod promises;
+mod secrets;
+mod twice;
+mod zombies;
 
 /// The program that the tests start where they need a process to kill.
 const FLEET_ROLE: &str = env!("CARGO_BIN_EXE_fleet_role");
