@@ -4,15 +4,15 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    completions,
+    approval, audit, capability, completions,
     context::Context,
-    dev, dispatcher, exit,
+    demo, dev, dispatcher, dlq, doctor, exit,
     exit::Exit,
     logs, migrate,
     out::{Out, OutFlags},
-    projector, provision, run,
-    settings::{CommonFlags, Flags, Settings},
-    worker,
+    policy, principal, projector, provision, run, schema,
+    settings::{CommonFlags, Flags, RoleFlags, Settings, WorkerFlags},
+    tool, worker,
 };
 
 /// A fleet of workers for AI agents' runs, in which no tool call executes without passing the policy gate.
@@ -36,12 +36,22 @@ pub struct Cli {
 )]
 pub enum Noun {
     Dev(dev::DevArgs),
+    Demo(demo::DemoArgs),
     Dispatcher(dispatcher::DispatcherArgs),
     Worker(worker::WorkerArgs),
     Projector(projector::ProjectorArgs),
     Migrate(migrate::MigrateArgs),
     Provision(provision::ProvisionArgs),
     Run(run::RunArgs),
+    Policy(policy::PolicyArgs),
+    Capability(capability::CapabilityArgs),
+    Principal(principal::PrincipalArgs),
+    Approval(approval::ApprovalArgs),
+    Dlq(dlq::DlqArgs),
+    Audit(audit::AuditArgs),
+    Doctor(doctor::DoctorArgs),
+    Tool(tool::ToolArgs),
+    Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -72,12 +82,22 @@ impl Noun {
     pub async fn run(self, context: Context) -> Result<Exit> {
         match self {
             Self::Dev(args) => dev::run(context, args).await,
+            Self::Demo(args) => demo::run(context, args).await,
             Self::Dispatcher(args) => dispatcher::run(context, args).await,
             Self::Worker(args) => worker::run(context, args).await,
             Self::Projector(args) => projector::run(context, args).await,
             Self::Migrate(args) => migrate::run(context, args).await,
             Self::Provision(args) => provision::run(context, args).await,
             Self::Run(args) => run::run(context, args).await,
+            Self::Policy(args) => policy::run(context, args).await,
+            Self::Capability(args) => capability::run(context, args).await,
+            Self::Principal(args) => principal::run(context, args).await,
+            Self::Approval(args) => approval::run(context, args).await,
+            Self::Dlq(args) => dlq::run(context, args).await,
+            Self::Audit(args) => audit::run(context, args).await,
+            Self::Doctor(args) => doctor::run(context, args).await,
+            Self::Tool(args) => tool::run(&context, &args),
+            Self::Schema(args) => schema::run(&context, &args),
             Self::Completions(args) => completions::run(&args),
         }
     }
@@ -92,19 +112,31 @@ impl Noun {
         }
     }
 
-    fn role_flags(&self) -> crate::settings::RoleFlags {
+    fn role_flags(&self) -> RoleFlags {
         match self {
             Self::Dispatcher(args) => args.role.clone(),
             Self::Worker(args) => args.role.clone(),
             Self::Projector(args) => args.role.clone(),
-            _ => crate::settings::RoleFlags::default(),
+            _ => RoleFlags::default(),
         }
     }
 
-    fn worker_flags(&self) -> crate::settings::WorkerFlags {
+    fn worker_flags(&self) -> WorkerFlags {
         match self {
             Self::Worker(args) => args.worker.clone(),
-            _ => crate::settings::WorkerFlags::default(),
+            _ => WorkerFlags::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
     }
 }

@@ -3,7 +3,8 @@
 use std::{fmt, process::ExitCode};
 
 use gatewright_bus::{
-    ConnectError, FeedError, LoadError, layout::LayoutError, request::RequestError,
+    ConnectError, FeedError, LoadError, dead_letters::DeadLetterError, layout::LayoutError,
+    request::RequestError,
 };
 use gatewright_store::{StoreError, migrate::SchemaError};
 
@@ -139,10 +140,10 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(unreachable(error.is_transient()));
     }
     if let Some(error) = cause.downcast_ref::<RequestError>() {
-        return Some(match error {
-            RequestError::NotSent { .. } => Exit::Unreachable,
-            RequestError::NoAnswer { .. } => Exit::NoAnswer,
-        });
+        return Some(of_request(error));
+    }
+    if let Some(error) = cause.downcast_ref::<DeadLetterError>() {
+        return Some(crate::dlq::exit_of(error));
     }
     if let Some(error) = cause.downcast_ref::<LoadError>() {
         return Some(unreachable(error.is_transient()));
@@ -164,4 +165,12 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         });
     }
     None
+}
+
+/// What an error of a request means for the exit code.
+pub fn of_request(error: &RequestError) -> Exit {
+    match error {
+        RequestError::NotSent { .. } => Exit::Unreachable,
+        RequestError::NoAnswer { .. } => Exit::NoAnswer,
+    }
 }

@@ -7,25 +7,36 @@
 //!
 //! Not here: anything that speaks to NATS or Postgres itself (`bus`, `store`), any decision (`policy`), any step of a run (`run`).
 
+pub mod approval;
 pub mod args;
+pub mod audit;
+pub mod capability;
 pub mod completions;
 pub mod context;
+pub mod demo;
 pub mod dev;
 pub mod dispatcher;
+pub mod dlq;
+pub mod doctor;
 pub mod escape;
 pub mod exit;
+pub mod input;
 pub mod issue;
 pub mod logs;
 pub mod migrate;
 pub mod out;
 pub mod period;
+pub mod policy;
+pub mod principal;
 pub mod private;
 pub mod progress;
 pub mod projector;
 pub mod provision;
 pub mod role;
 pub mod run;
+pub mod schema;
 pub mod settings;
 pub mod signal;
 pub mod target;
+pub mod tool;
 pub mod worker;

@@ -1,6 +1,6 @@
 //! `gatewright run`: submitting runs, looking at them, ending and repeating them.
 
-mod describe;
+pub mod describe;
 mod events;
 mod list;
 mod order;
@@ -12,6 +12,9 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::{context::Context, exit::Exit};
+pub use events::not_found;
+pub use list::table as runs_table;
+pub use show::{Whole, error_of};
 
 /// Submit runs, look at them, end and repeat them.
 ///

@@ -79,7 +79,8 @@ pub async fn run(context: Context, args: ListArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn table(runs: &[Run]) -> Table {
+/// Runs as a table.
+pub fn table(runs: &[Run]) -> Table {
     let mut table = Table::new(&[
         "RUN", "STATUS", "CREATED", "CALLS", "WORKER", "WHY", "TITLE",
     ]);

@@ -59,6 +59,15 @@ pub async fn until_ended(
     .await
 }
 
+/// Waits until the run has ended, whatever it waits for meanwhile.
+pub async fn until_ended_quietly(
+    fleet: &Fleet,
+    run: &RunRef,
+    deadline: Instant,
+) -> Result<RunStatus> {
+    follow(fleet, run, Some(deadline), |_| Ok(())).await
+}
+
 /// Gives every commit of the run to `each` until it has ended.
 async fn follow(
     fleet: &Fleet,

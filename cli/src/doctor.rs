@@ -1,0 +1,137 @@
+//! `gatewright doctor`: looks over a fleet, and says of each fault what to do about it.
+
+mod database;
+mod fleet;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    context::Context,
+    exit::Exit,
+    out::{Cell, Form, Table},
+};
+
+/// Look over servers, streams, tables, clocks and roles, and say what to do about each fault; exits with 1 when there is one.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {}
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    Warning,
+    Fault,
+    /// It could not be made because of another fault.
+    Skipped,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Fault => "fault",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Serialize)]
+struct Check {
+    check: &'static str,
+    state: State,
+    found: String,
+    /// What to do about it.
+    remedy: Option<String>,
+}
+
+impl Check {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            check,
+            state: State::Ok,
+            found: found.into(),
+            remedy: None,
+        }
+    }
+
+    fn warning(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            check,
+            state: State::Warning,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn fault(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            check,
+            state: State::Fault,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn skipped(check: &'static str, because: impl Into<String>) -> Self {
+        Self {
+            check,
+            state: State::Skipped,
+            found: because.into(),
+            remedy: None,
+        }
+    }
+}
+
+/// How long one question to a server may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks.
+pub async fn run(context: Context, _args: DoctorArgs) -> Result<Exit> {
+    let (mut checks, database) = tokio::join!(fleet::checks(&context), database::checks(&context));
+    checks.extend(database);
+    let faults = checks
+        .iter()
+        .filter(|check| check.state == State::Fault)
+        .count();
+    let out = context.out;
+    match out.form {
+        Form::Json => {
+            #[derive(Serialize)]
+            struct Report<'a> {
+                ok: bool,
+                checks: &'a [Check],
+            }
+            out.json(&Report {
+                ok: faults == 0,
+                checks: &checks,
+            })?;
+        }
+        Form::Ids => {
+            for check in checks.iter().filter(|check| check.state == State::Fault) {
+                out.line(check.check)?;
+            }
+        }
+        Form::Table => {
+            let mut table = Table::new(&["CHECK", "STATE", "FOUND"]);
+            for check in &checks {
+                table.row(vec![
+                    check.check.into(),
+                    Cell::word(check.state.word()),
+                    (&check.found).into(),
+                ]);
+                if let Some(remedy) = &check.remedy {
+                    table.row(vec!["".into(), "".into(), format!("→ {remedy}").into()]);
+                }
+            }
+            out.table(&table)?;
+        }
+    }
+    Ok(if faults == 0 { Exit::Ok } else { Exit::No })
+}

@@ -1,0 +1,36 @@
+//! `gatewright policy`: checking, applying, showing and explaining policy documents.
+
+mod document;
+mod explain;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::{context::Context, exit::Exit};
+
+/// Check, apply, show and explain policies.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    verb: PolicyVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyVerb {
+    Validate(document::ValidateArgs),
+    Apply(document::ApplyArgs),
+    Show(document::ShowArgs),
+    List(document::ListArgs),
+    Explain(explain::ExplainArgs),
+}
+
+/// Does what was asked.
+pub async fn run(context: Context, args: PolicyArgs) -> Result<Exit> {
+    match args.verb {
+        PolicyVerb::Validate(args) => document::validate(&context, &args),
+        PolicyVerb::Apply(args) => document::apply(&context, args).await,
+        PolicyVerb::Show(args) => document::show(&context, &args).await,
+        PolicyVerb::List(args) => document::list(&context, &args).await,
+        PolicyVerb::Explain(args) => explain::run(&context, args).await,
+    }
+}

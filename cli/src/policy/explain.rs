@@ -1,0 +1,364 @@
+//! `policy explain`: what the gate would say of a call, check by check.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Result;
+use clap::Args;
+use gatewright_bus::clock;
+use gatewright_policy::{
+    CheckResult, CompiledPolicy, EgressRequest, Explanation, PolicyContext, PolicyDocument,
+    QuotaAnswer, Snapshot, ToolCallRequest, explain_egress, explain_tool_call, host::hosts_in,
+};
+use gatewright_run::{Plan, PlannedCall, PlannedStep};
+use gatewright_schemas::{
+    Digest, ErrorInfo, RunId, Submission, Violation, WorkspaceId, Zone, validate,
+};
+use gatewright_worker::{
+    egress::{HopRequest, first_hop},
+    tool::{Registry, ResolvedCall},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    exit::{Exit, Failure},
+    input,
+    out::{Cell, Table},
+    target::DEFAULT_WORKSPACE,
+    worker::registry,
+};
+
+/// Show every check of the gate for a hypothetical call; exits with 1 when it would be blocked
+///
+/// The call is told by flags, or by a file with a run as it would be submitted, whose every call is explained.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A run as it would be submitted, JSON; `-` is standard input
+    #[arg(required_unless_present = "tool")]
+    file: Option<PathBuf>,
+    /// The tool
+    #[arg(long, conflicts_with = "file")]
+    tool: Option<String>,
+    /// The tool's input, JSON
+    #[arg(long, value_name = "JSON", default_value = "{}", requires = "tool")]
+    input: String,
+    /// The workspace
+    #[arg(long, short, default_value = DEFAULT_WORKSPACE)]
+    workspace: WorkspaceId,
+    /// The principal on whose authority
+    #[arg(long, requires = "tool")]
+    principal: Option<String>,
+    /// The capability token
+    #[arg(long, requires = "tool")]
+    token: Option<String>,
+    /// The zone: sandbox, supervised or high_stakes
+    #[arg(long, requires = "tool")]
+    zone: Option<Zone>,
+    /// What kind of thing acts: service, user or agent
+    #[arg(long, requires = "tool", value_name = "TYPE")]
+    actor_type: Option<String>,
+    /// Who acts
+    #[arg(long, requires = "actor_type")]
+    actor_id: Option<String>,
+    /// The room
+    #[arg(long, requires = "tool")]
+    room: Option<String>,
+    /// The sandbox that the call asks for: use_default or require_escalated
+    #[arg(long, requires = "tool", value_name = "WORD")]
+    sandbox_permissions: Option<String>,
+    /// A policy document to ask instead of the active one
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Ask no fleet: there are no capability tokens and no principals then
+    #[arg(long, requires = "policy")]
+    offline: bool,
+}
+
+/// What is said of a call.
+#[derive(Debug, Serialize)]
+struct Explained {
+    /// `<step>.<call>`
+    call: String,
+    tool: String,
+    /// Why the gate is not asked: no such tool, or an input that does not fit it.
+    error: Option<ErrorInfo>,
+    /// The call itself.
+    tool_gate: Option<Explanation>,
+    /// The request to the outside that the call begins with.
+    egress_gate: Option<Explanation>,
+    /// Whether it would not be made.
+    blocked: bool,
+}
+
+/// All calls.
+#[derive(Debug, Serialize)]
+struct Answer {
+    policy_revision: Option<u64>,
+    blocked: bool,
+    calls: Vec<Explained>,
+}
+
+/// Explains.
+pub async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
+    let submission = submission(&args)?;
+    let snapshot = snapshot(context, &args).await?;
+    let registry = registry()?;
+    let run = RunId::new("hypothetical")?;
+    let plan = Plan::of(&args.workspace, &run, &submission.input.runtime);
+    let mut calls = Vec::new();
+    for (s, step) in plan.steps.iter().enumerate() {
+        for (c, call) in step.calls.iter().enumerate() {
+            let asker = Asker {
+                workspace: &args.workspace,
+                run: &run,
+                submission: &submission,
+                snapshot: &snapshot,
+                registry: &registry,
+            };
+            calls.push(asker.explain(format!("{}.{}", s + 1, c + 1), step, call));
+        }
+    }
+    let answer = Answer {
+        policy_revision: snapshot.policy().map(|policy| policy.revision()),
+        blocked: calls.iter().any(|call| call.blocked),
+        calls,
+    };
+    if context.out.is_json() {
+        context.out.json(&answer)?;
+    } else {
+        for call in &answer.calls {
+            tell(context, call)?;
+        }
+    }
+    Ok(if answer.blocked { Exit::No } else { Exit::Ok })
+}
+
+/// The run that is asked about.
+fn submission(args: &ExplainArgs) -> Result<Submission> {
+    let bytes = match (&args.file, &args.tool) {
+        (Some(file), _) => input::read(file)?.into_bytes(),
+        (None, tool) => {
+            let input: Value = serde_json::from_str(&args.input)
+                .map_err(|error| Failure::usage(format!("`--input` is not JSON: {error}")))?;
+            let mut call = json!({ "tool": tool, "input": input });
+            if let Some(word) = &args.sandbox_permissions {
+                call["sandbox_permissions"] = word.as_str().into();
+            }
+            let policy = json!({
+                "principal_id": args.principal,
+                "capability_token_id": args.token,
+                "zone": args.zone,
+                "actor_type": args.actor_type,
+                "actor_id": args.actor_id,
+            });
+            let run = json!({
+                "room_id": args.room,
+                "input": { "runtime": { "policy": policy, "steps": [{ "tool_calls": [call] }] } },
+            });
+            run.to_string().into_bytes()
+        }
+    };
+    validate::submission(&bytes).map_err(|invalid| {
+        let told: Vec<String> = invalid
+            .0
+            .iter()
+            .map(|Violation { pointer, message }| format!("{pointer}: {message}"))
+            .collect();
+        Failure::usage(format!(
+            "not a run that could be submitted:\n  {}",
+            told.join("\n  ")
+        ))
+    })
+}
+
+/// What the gate knows.
+async fn snapshot(context: &Context, args: &ExplainArgs) -> Result<Snapshot> {
+    let mut snapshot = if args.offline {
+        Snapshot::new()
+    } else {
+        context.fleet().await?.authority_now().await?
+    };
+    if let Some(file) = &args.policy {
+        let text = input::read(file)?;
+        let document = PolicyDocument::parse(&text).map_err(|faults| {
+            Failure::usage(format!(
+                "the policy document `{}` is not valid:\n{faults}",
+                file.display()
+            ))
+        })?;
+        let digest = document.digest();
+        let revision = snapshot.policy().map_or(0, |policy| policy.revision()) + 1;
+        let compiled = CompiledPolicy::new(document, revision, digest);
+        snapshot.set_policy(Some(Arc::new(compiled)));
+        // The question is what the document says, not whether some worker's copy of another is fresh.
+        snapshot.set_synced_at(clock::now());
+    }
+    Ok(snapshot)
+}
+
+struct Asker<'a> {
+    workspace: &'a WorkspaceId,
+    run: &'a RunId,
+    submission: &'a Submission,
+    snapshot: &'a Snapshot,
+    registry: &'a Registry,
+}
+
+impl Asker<'_> {
+    fn explain(&self, place: String, step: &PlannedStep, call: &PlannedCall) -> Explained {
+        let refused = |error: ErrorInfo| Explained {
+            call: place.clone(),
+            tool: call.tool_name.clone(),
+            error: Some(error),
+            tool_gate: None,
+            egress_gate: None,
+            blocked: true,
+        };
+        let resolved = match self.registry.resolve(&call.tool_name, &call.input) {
+            Ok(resolved) => resolved,
+            Err(error) => return refused(error),
+        };
+        let hop = if resolved.definition().through_gateway {
+            match first_hop(&call.tool_call_id, &call.input) {
+                Ok(hop) => Some(hop),
+                Err(error) => return refused(error),
+            }
+        } else {
+            None
+        };
+        let request = self.request(step, call, &resolved);
+        let (quota, now) = (QuotaAnswer::NotNeeded, clock::now());
+        let tool_gate = explain_tool_call(&request, self.snapshot, None, &quota, now);
+        let egress_gate = hop.map(|hop| {
+            let request = egress_request(&request, &hop);
+            explain_egress(&request, self.snapshot, None, &quota, now)
+        });
+        let blocked = tool_gate.decision.blocked
+            || egress_gate
+                .as_ref()
+                .is_some_and(|gate| gate.decision.blocked);
+        Explained {
+            call: place,
+            tool: call.tool_name.clone(),
+            error: None,
+            tool_gate: Some(tool_gate),
+            egress_gate,
+            blocked,
+        }
+    }
+
+    fn request(
+        &self,
+        step: &PlannedStep,
+        call: &PlannedCall,
+        resolved: &ResolvedCall,
+    ) -> ToolCallRequest {
+        ToolCallRequest {
+            workspace_id: self.workspace.clone(),
+            room_id: self.submission.room_id.clone(),
+            run_id: self.run.clone(),
+            step_id: step.step_id.clone(),
+            tool_call_id: call.tool_call_id.clone(),
+            context: PolicyContext::parse(&self.submission.input.runtime.policy),
+            tool: resolved.policy_facts(),
+            input_digest: Digest::of(&call.input),
+            hosts: hosts_in(&call.input),
+            sandbox_permissions: call.sandbox_permissions.clone(),
+        }
+    }
+}
+
+fn egress_request(request: &ToolCallRequest, hop: &HopRequest) -> EgressRequest {
+    EgressRequest {
+        workspace_id: request.workspace_id.clone(),
+        room_id: request.room_id.clone(),
+        run_id: request.run_id.clone(),
+        step_id: request.step_id.clone(),
+        tool_call_id: request.tool_call_id.clone(),
+        context: request.context.clone(),
+        tool: request.tool.clone(),
+        input_digest: request.input_digest.clone(),
+        hop: hop.hop,
+        method: hop.method.clone(),
+        host: hop.host().clone(),
+        call_host: hop.call_host.clone(),
+        action_type: hop.action_type.clone(),
+        url_digest: hop.url_digest(),
+    }
+}
+
+fn tell(context: &Context, call: &Explained) -> Result<()> {
+    let out = context.out;
+    let mut head = Table::new(&[]);
+    let answer = if call.blocked { "blocked" } else { "allowed" };
+    head.row(vec![
+        format!("call {}", call.call).into(),
+        (&call.tool).into(),
+        Cell::word(answer),
+    ]);
+    out.table(&head)?;
+    if let Some(error) = &call.error {
+        out.line(format!(
+            "  {}",
+            crate::escape::escaped(&crate::run::describe::error(error))
+        ))?;
+        let mut table = Table::new(&[]).indented(4);
+        for violation in &error.violations {
+            table.row(vec![
+                (&violation.pointer).into(),
+                (&violation.message).into(),
+            ]);
+        }
+        out.table(&table)?;
+    }
+    let gates = [
+        ("as a tool call", &call.tool_gate),
+        ("as a request to the outside", &call.egress_gate),
+    ];
+    for (name, gate) in gates {
+        if let Some(gate) = gate {
+            out.line(format!(
+                "\n  {name}: {} by {}, mode {}, {}",
+                gate.decision.decision,
+                gate.decision.reason_code,
+                gate.decision.enforcement_mode,
+                if gate.decision.blocked {
+                    "blocked"
+                } else {
+                    "not blocked"
+                }
+            ))?;
+            out.table(&checks(gate))?;
+            if let Some(quota) = &gate.quota {
+                out.line(format!(
+                    "    it would take one of {} of `{}`",
+                    quota.limit,
+                    crate::escape::escaped(&quota.name)
+                ))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn checks(gate: &Explanation) -> Table {
+    let mut table = Table::new(&["", "CHECK", "RESULT", "CODE", "WHY"]).indented(4);
+    for check in &gate.checks {
+        let result = match check.result {
+            CheckResult::Passed => "passed",
+            CheckResult::NotApplicable => "not_applicable",
+            CheckResult::RequiresApproval => "requires_approval",
+            CheckResult::Denied => "denied",
+        };
+        let finding = check.finding.as_ref();
+        table.row(vec![
+            format!("{:>2}", check.number).into(),
+            check.check.into(),
+            Cell::word(result),
+            Cell::maybe(finding.map(|finding| finding.reason_code.as_str())),
+            Cell::text(finding.map_or(check.asks, |finding| &finding.reason)),
+        ]);
+    }
+    table
+}
