@@ -133,6 +133,26 @@ impl Eavesdropper {
         for row in rows {
             assert!(!row.contains(TELLTALE), "{row}");
         }
+        let copying = gatewright_projector::aside::copy_dead_letters(&fleet.fleet, &fleet.store);
+        tokio::select! {
+            () = copying => {}
+            () = no_secret_in_letters(fleet) => {}
+        }
+    }
+}
+
+async fn no_secret_in_letters(fleet: &Fleetlet) {
+    for stored in fleet.fleet.dead_letters(None, 0, 100).await.unwrap() {
+        let row = eventually(
+            "the letter has a row",
+            Duration::from_secs(10),
+            async || {
+                let row = gatewright_store::dead_letter::show(&fleet.store, stored.sequence).await;
+                row.map_err(|e| e.to_string())?.ok_or("no row".to_owned())
+            },
+        )
+        .await;
+        assert!(!format!("{row:?}").contains(TELLTALE), "{row:?}");
     }
 }
 
