@@ -14,6 +14,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --no-create-home gatewright
 COPY --from=build /usr/local/bin/gatewright /usr/local/bin/gatewright
+COPY policy/examples/default.toml /etc/gatewright/policy.toml
 USER gatewright
 # SIGTERM drains: a worker takes no more runs, finishes or hands back those that it holds, and goes.
 STOPSIGNAL SIGTERM

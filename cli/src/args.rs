@@ -4,11 +4,11 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    approval, audit, capability, completions,
+    approval, audit, bench, capability, completions,
     context::Context,
     demo, dev, dispatcher, dlq, doctor, exit,
     exit::Exit,
-    logs, migrate,
+    health, logs, migrate,
     out::{Out, OutFlags},
     policy, principal, projector, provision, run, schema,
     settings::{CommonFlags, Flags, RoleFlags, Settings, WorkerFlags},
@@ -50,6 +50,8 @@ pub enum Noun {
     Dlq(dlq::DlqArgs),
     Audit(audit::AuditArgs),
     Doctor(doctor::DoctorArgs),
+    Health(health::HealthArgs),
+    Bench(bench::BenchArgs),
     Tool(tool::ToolArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -96,6 +98,8 @@ impl Noun {
             Self::Dlq(args) => dlq::run(context, args).await,
             Self::Audit(args) => audit::run(context, args).await,
             Self::Doctor(args) => doctor::run(context, args).await,
+            Self::Health(_) => health::run(),
+            Self::Bench(args) => bench::run(context, args).await,
             Self::Tool(args) => tool::run(&context, &args),
             Self::Schema(args) => schema::run(&context, &args),
             Self::Completions(args) => completions::run(&args),

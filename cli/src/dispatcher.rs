@@ -37,9 +37,10 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
         return Ok(Exit::Ok);
     };
     prepared?;
-    let dispatcher = Dispatcher::join(fleet).await?;
+    let dispatcher = Dispatcher::join(fleet.clone()).await?;
     role::supervise(
         "dispatcher",
+        move || fleet.is_connected(),
         work(context, dispatcher, shutdown.clone()),
         shutdown,
     )

@@ -10,6 +10,7 @@
 pub mod approval;
 pub mod args;
 pub mod audit;
+pub mod bench;
 pub mod capability;
 pub mod completions;
 pub mod context;
@@ -20,6 +21,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod escape;
 pub mod exit;
+pub mod health;
 pub mod input;
 pub mod issue;
 pub mod logs;

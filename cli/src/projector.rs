@@ -63,6 +63,7 @@ async fn project(context: Context) -> Result<Exit> {
         return Ok(Exit::Ok);
     };
     let until = shutdown.clone();
+    let looked_at = fleet.clone();
     let work = async move {
         let options = Options::default();
         tokio::select! {
@@ -72,7 +73,13 @@ async fn project(context: Context) -> Result<Exit> {
         store.close().await;
         Ok(())
     };
-    role::supervise("projector", work, shutdown).await
+    role::supervise(
+        "projector",
+        move || looked_at.is_connected(),
+        work,
+        shutdown,
+    )
+    .await
 }
 
 /// A projector that was silent for longer does not count as running; it writes every few seconds.

@@ -8,7 +8,7 @@ use gatewright_schemas::WriterId;
 use gatewright_store::{ConnectError, Options, Store, migrate};
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, exit::Exit};
+use crate::{context::Context, exit::Exit, health};
 
 /// Characters of a machine's name that become part of a worker's.
 const MOST_OF_HOST: usize = 40;
@@ -60,13 +60,16 @@ pub async fn open_store(
     }
 }
 
-/// Runs a role's loop. One that ends before it is told to has failed, whatever the reason.
+/// Runs a role's loop, and shows while it is `alive`. One that ends before it is told to has failed, whatever the reason.
 pub async fn supervise(
     role: &str,
+    alive: impl Fn() -> bool + Send + Sync + 'static,
     work: impl Future<Output = Result<()>> + Send + 'static,
     shutdown: CancellationToken,
 ) -> Result<Exit> {
+    let pulse = tokio::spawn(health::show(alive));
     let ended = tokio::spawn(work).await;
+    pulse.abort();
     ended.with_context(|| {
         format!("the {role}'s loop broke down; this is a fault of the program")
     })??;

@@ -81,11 +81,12 @@ async fn work(context: Context) -> Result<Exit> {
     };
     let worker = worker?;
     let until = shutdown.clone();
+    let looked_at = worker.clone();
     let work = async move {
         worker.run(until).await;
         Ok(())
     };
-    role::supervise("worker", work, shutdown).await
+    role::supervise("worker", move || looked_at.is_alive(), work, shutdown).await
 }
 
 /// Whether waiting can help: the server comes back, or a dispatcher makes the fleet's streams.

@@ -96,6 +96,11 @@ impl Worker {
         })))
     }
 
+    /// Whether it is connected and its loop that takes runs comes round.
+    pub fn is_alive(&self) -> bool {
+        self.0.fleet.is_connected() && self.0.slots.pulled_lately()
+    }
+
     /// Works until `shutdown`. Then it takes no more runs, finishes or hands back those that it holds, and signs off.
     pub async fn run(self, shutdown: CancellationToken) {
         let turns = TaskTracker::new();

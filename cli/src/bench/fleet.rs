@@ -5,13 +5,16 @@ use std::{path::Path, process::Stdio, time::Duration};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use gatewright_bus::{Connection, Fleet, Names};
-use gatewright_local::{Binaries, NatsCluster, NatsOptions, NatsServer, Postgres, PostgresOptions, SyncInterval};
+use gatewright_local::{
+    Binaries, NatsCluster, NatsOptions, NatsServer, Postgres, PostgresOptions, SyncInterval,
+};
 use gatewright_schemas::{Command, CommandMessage, Reply, RunId, WorkspaceId, WriterId};
 use gatewright_store::Store;
 use serde::Serialize;
 use tokio::process::{Child, Command as Process};
 
 use super::BenchArgs;
+use crate::context::Context;
 
 /// How messages reach the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -61,43 +64,70 @@ pub struct BenchFleet {
     pub workers: Vec<(WriterId, Child)>,
     concurrency: usize,
     durability: Durability,
-    _data: tempfile::TempDir,
+    _data: Option<tempfile::TempDir>,
 }
 
 impl BenchFleet {
-    pub async fn start(args: &BenchArgs, durability: Durability, external: Option<(String, String)>) -> anyhow::Result<Self> {
-        let data = tempfile::Builder::new().prefix("gatewright-bench-").tempdir()?;
-        let (servers, postgres, url, database_url) = match external {
-            Some((url, database_url)) => (Servers::Given, None, url, database_url),
-            None => start_servers(data.path(), durability).await?,
-        };
-        let fleet = Fleet::connect(&connection(&url, "bench", durability)?).await?;
-        let store = Store::connect(&database_url, gatewright_store::Options::default()).await?;
+    /// Starts private servers and every role.
+    pub async fn start(args: &BenchArgs, durability: Durability) -> anyhow::Result<Self> {
+        let data = tempfile::Builder::new()
+            .prefix("gatewright-bench-")
+            .tempdir()?;
+        let (servers, postgres, url) = start_servers(data.path(), durability).await?;
+        let database_url = postgres.url("postgres");
         let mut this = Self {
-            fleet,
-            store,
+            fleet: Fleet::connect(&connection(&url, durability)?).await?,
+            store: Store::connect(&database_url, gatewright_store::Options::default()).await?,
             url,
             database_url,
             servers,
-            postgres,
+            postgres: Some(postgres),
             dispatcher: None,
             projector: None,
             workers: Vec::new(),
             concurrency: args.concurrency,
             durability,
-            _data: data,
+            _data: Some(data),
         };
-        if durability != Durability::Given {
-            this.fleet.provision(if durability == Durability::Cluster { 3 } else { 1 }).await?;
-            gatewright_store::migrate::run(&this.store).await?;
-            this.dispatcher = Some(this.role(&["dispatcher", "--name", "dispatcher-1"])?);
-            this.start_projector()?;
-            for n in 1..=args.workers {
-                this.start_worker(&format!("worker-{n}"))?;
-            }
-            this.apply_policy().await?;
+        let replicas = if durability == Durability::Cluster {
+            3
+        } else {
+            1
+        };
+        this.fleet.provision(replicas).await?;
+        gatewright_store::migrate::run(&this.store).await?;
+        let replicas = replicas.to_string();
+        this.dispatcher = Some(this.role(&[
+            "dispatcher",
+            "--name",
+            "dispatcher-1",
+            "--replicas",
+            &replicas,
+        ])?);
+        this.start_projector()?;
+        for n in 1..=args.workers {
+            this.start_worker(&format!("worker-{n}"))?;
         }
+        this.apply_policy().await?;
         Ok(this)
+    }
+
+    /// The fleet that runs already, as the settings name it.
+    pub async fn running(context: &Context) -> anyhow::Result<Self> {
+        Ok(Self {
+            fleet: context.fleet().await?,
+            store: context.store().await?,
+            url: String::new(),
+            database_url: String::new(),
+            servers: Servers::Given,
+            postgres: None,
+            dispatcher: None,
+            projector: None,
+            workers: Vec::new(),
+            concurrency: 0,
+            durability: Durability::Given,
+            _data: None,
+        })
     }
 
     fn role(&self, arguments: &[&str]) -> anyhow::Result<Child> {
@@ -110,7 +140,7 @@ impl BenchFleet {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true);
-        if self.durability == Durability::Always {
+        if self.durability == Durability::Always && arguments.first() != Some(&"projector") {
             process.arg("--group-commit");
         }
         process.spawn().context("cannot start a role of the fleet")
@@ -138,10 +168,16 @@ impl BenchFleet {
     async fn apply_policy(&self) -> anyhow::Result<()> {
         let message = CommandMessage {
             issued_by: "bench".into(),
-            command: Command::ApplyPolicy { document: POLICY.to_owned() },
+            command: Command::ApplyPolicy {
+                document: POLICY.to_owned(),
+            },
         };
         let (workspace, run) = (WorkspaceId::fleet(), RunId::authority());
-        match self.fleet.command(&workspace, &run, &message, Duration::from_secs(30)).await? {
+        match self
+            .fleet
+            .command(&workspace, &run, &message, Duration::from_secs(30))
+            .await?
+        {
             Reply::Accepted { .. } => Ok(()),
             Reply::Refused { reason, .. } => anyhow::bail!("the policy was refused: {reason}"),
         }
@@ -149,8 +185,17 @@ impl BenchFleet {
 
     /// Processor time that all processes of the fleet have used so far; absent where it cannot be told.
     pub fn processor_time(&self) -> Option<Duration> {
-        let mut roots: Vec<u32> = self.workers.iter().filter_map(|(_, child)| child.id()).collect();
-        roots.extend([&self.dispatcher, &self.projector].into_iter().flatten().filter_map(Child::id));
+        let mut roots: Vec<u32> = self
+            .workers
+            .iter()
+            .filter_map(|(_, child)| child.id())
+            .collect();
+        roots.extend(
+            [&self.dispatcher, &self.projector]
+                .into_iter()
+                .flatten()
+                .filter_map(Child::id),
+        );
         roots.extend(self.postgres.as_ref().map(Postgres::pid));
         match &self.servers {
             Servers::One(server) => roots.push(server.pid()),
@@ -164,11 +209,16 @@ impl BenchFleet {
     pub fn worker_resident_mb(&self) -> Option<f64> {
         let resident = |pid: u32| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))?;
             line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()
         };
         let workers = self.workers.iter().filter_map(|(_, child)| child.id());
-        workers.filter_map(resident).max_by(f64::total_cmp).map(|kilobytes| kilobytes / 1024.0)
+        workers
+            .filter_map(resident)
+            .max_by(f64::total_cmp)
+            .map(|kilobytes| kilobytes / 1024.0)
     }
 
     pub async fn stop(mut self) {
@@ -180,16 +230,23 @@ impl BenchFleet {
     }
 }
 
-async fn start_servers(data: &Path, durability: Durability) -> anyhow::Result<(Servers, Option<Postgres>, String, String)> {
+async fn start_servers(
+    data: &Path,
+    durability: Durability,
+) -> anyhow::Result<(Servers, Postgres, String)> {
     let binaries = Binaries::find()?;
     let postgres = Postgres::start(
         &binaries,
-        PostgresOptions { data_dir: data.join("postgres"), port: None, durable: true },
+        PostgresOptions {
+            data_dir: data.join("postgres"),
+            port: None,
+            durable: true,
+        },
     )
     .await?;
-    let database_url = postgres.url("postgres");
     let (servers, url) = if durability == Durability::Cluster {
-        let cluster = NatsCluster::start(&binaries, data.join("nats"), SyncInterval::Always).await?;
+        let cluster =
+            NatsCluster::start(&binaries, data.join("nats"), SyncInterval::Always).await?;
         let url = cluster.url();
         (Servers::Three(cluster), url)
     } else {
@@ -201,13 +258,13 @@ async fn start_servers(data: &Path, durability: Durability) -> anyhow::Result<(S
         let url = server.url();
         (Servers::One(server), url)
     };
-    Ok((servers, Some(postgres), url, database_url))
+    Ok((servers, postgres, url))
 }
 
-fn connection(url: &str, name: &str, durability: Durability) -> anyhow::Result<Connection> {
+fn connection(url: &str, durability: Durability) -> anyhow::Result<Connection> {
     Ok(Connection {
         url: url.to_owned(),
-        writer: WriterId::new(name)?,
+        writer: WriterId::new("bench")?,
         names: Names::default(),
         credentials: None,
         group_commit: durability == Durability::Always,
@@ -220,12 +277,27 @@ fn processor_time_of(roots: &[u32]) -> Option<Duration> {
     const TICKS_PER_SECOND: u64 = 100;
     let mut parents = Vec::new();
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            continue;
+        };
         // The name in parentheses may hold anything; what follows it are numbers.
-        let Some((_, numbers)) = stat.rsplit_once(')') else { continue };
+        let Some((_, numbers)) = stat.rsplit_once(')') else {
+            continue;
+        };
         let numbers: Vec<&str> = numbers.split_whitespace().collect();
-        let number = |index: usize| numbers.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let number = |index: usize| {
+            numbers
+                .get(index)
+                .and_then(|text| text.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
         let ticks: u64 = (11..=14).map(number).sum();
         parents.push((pid, u32::try_from(number(1)).unwrap_or(0), ticks));
     }
@@ -233,8 +305,17 @@ fn processor_time_of(roots: &[u32]) -> Option<Duration> {
     let mut next = 0;
     while let Some(parent) = family.get(next).copied() {
         next += 1;
-        family.extend(parents.iter().filter(|(_, p, _)| *p == parent).map(|(pid, ..)| *pid));
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, p, _)| *p == parent)
+                .map(|(pid, ..)| *pid),
+        );
     }
-    let ticks: u64 = parents.iter().filter(|(pid, ..)| family.contains(pid)).map(|(.., ticks)| ticks).sum();
+    let ticks: u64 = parents
+        .iter()
+        .filter(|(pid, ..)| family.contains(pid))
+        .map(|(.., ticks)| ticks)
+        .sum();
     Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
 }

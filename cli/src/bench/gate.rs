@@ -1,6 +1,11 @@
 //! The gate by itself: how long one decision takes, at how many tokens and rules.
 
-use std::{fmt::Write as _, hint::black_box, sync::Arc, time::{Duration, Instant}};
+use std::{
+    fmt::Write as _,
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gatewright_policy::{
     CompiledPolicy, Host, PolicyContext, PolicyDocument, QuotaAnswer, Snapshot, ToolCallRequest,
@@ -27,7 +32,10 @@ pub struct GateFigures {
 
 /// Decides one call, the last token's, again and again.
 pub fn measure() -> Vec<GateFigures> {
-    [10, 100, 10_000].into_iter().filter_map(|size| measure_at(size).ok()).collect()
+    [10, 100, 10_000]
+        .into_iter()
+        .filter_map(|size| measure_at(size).ok())
+        .collect()
 }
 
 fn measure_at(size: usize) -> Result<GateFigures, InvalidId> {
@@ -38,7 +46,13 @@ fn measure_at(size: usize) -> Result<GateFigures, InvalidId> {
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();
-            let answer = authorize_tool_call(black_box(&call), &snapshot, None, &QuotaAnswer::NotNeeded, now);
+            let answer = authorize_tool_call(
+                black_box(&call),
+                &snapshot,
+                None,
+                &QuotaAnswer::NotNeeded,
+                now,
+            );
             let took = began.elapsed();
             drop(black_box(answer));
             took
@@ -46,13 +60,20 @@ fn measure_at(size: usize) -> Result<GateFigures, InvalidId> {
         .collect();
     times.sort_unstable();
     let microseconds = |share| percentile(&times, share).as_secs_f64() * 1_000_000.0;
-    Ok(GateFigures { tokens_and_rules: size, p50_us: microseconds(0.5), p99_us: microseconds(0.99) })
+    Ok(GateFigures {
+        tokens_and_rules: size,
+        p50_us: microseconds(0.5),
+        p99_us: microseconds(0.99),
+    })
 }
 
 /// `size` tools allowed, domains allowed, actions known and tokens granted.
 fn world(size: usize, workspace: &WorkspaceId, now: Timestamp) -> Result<Snapshot, InvalidId> {
     let quoted = |name: &dyn Fn(usize) -> String| {
-        (0..size).map(|n| format!("\"{}\"", name(n))).collect::<Vec<_>>().join(",")
+        (0..size)
+            .map(|n| format!("\"{}\"", name(n)))
+            .collect::<Vec<_>>()
+            .join(",")
     };
     let mut text = format!(
         "auto_allow = [{}]\n[domains]\nallow = [{}]\n",
@@ -98,7 +119,9 @@ fn call(n: usize, workspace_id: WorkspaceId) -> Result<ToolCallRequest, InvalidI
         room_id: Some("room".into()),
         step_id: StepId::of(&workspace_id, &run_id, 1),
         tool_call_id: ToolCallId::of(&workspace_id, &run_id, 1, 1),
-        context: PolicyContext::parse(&json!({ "principal_id": format!("p{n}"), "capability_token_id": format!("t{n}") })),
+        context: PolicyContext::parse(
+            &json!({ "principal_id": format!("p{n}"), "capability_token_id": format!("t{n}") }),
+        ),
         tool: ToolFacts {
             name: format!("tool-{n}"),
             definition_digest: Digest::of(&json!({})),

@@ -24,14 +24,29 @@ pub struct Latency {
     pub projected_p99_ms: f64,
 }
 
-pub async fn measure(fleet: &BenchFleet, workspace: &WorkspaceId, runs: usize) -> anyhow::Result<Latency> {
-    let mut tail = fleet.fleet.tail(workspace, Some(RunStatus::Succeeded)).await?;
+pub async fn measure(
+    fleet: &BenchFleet,
+    workspace: &WorkspaceId,
+    runs: usize,
+) -> anyhow::Result<Latency> {
+    let mut tail = fleet
+        .fleet
+        .tail(workspace, Some(RunStatus::Succeeded))
+        .await?;
     let (mut ended, mut projected) = (Vec::new(), Vec::new());
     for n in 0..runs {
         let run_id = RunId::new(format!("r{n}"))?;
         let began = Instant::now();
-        fleet.fleet.submit_unanswered(workspace, format!(r#"{{"run_id":"{run_id}"}}"#).into_bytes()).await?;
-        tokio::time::timeout(PATIENCE, tail.next()).await.context("a run did not end")?;
+        fleet
+            .fleet
+            .submit_unanswered(
+                workspace,
+                format!(r#"{{"run_id":"{run_id}"}}"#).into_bytes(),
+            )
+            .await?;
+        tokio::time::timeout(PATIENCE, tail.next())
+            .await
+            .context("a run did not end")?;
         ended.push(began.elapsed());
         while !is_projected(fleet, workspace, &run_id).await? {
             anyhow::ensure!(began.elapsed() < PATIENCE, "a run was not projected");
@@ -41,7 +56,8 @@ pub async fn measure(fleet: &BenchFleet, workspace: &WorkspaceId, runs: usize) -
     }
     ended.sort_unstable();
     projected.sort_unstable();
-    let milliseconds = |sorted: &[Duration], share| percentile(sorted, share).as_secs_f64() * 1_000.0;
+    let milliseconds =
+        |sorted: &[Duration], share| percentile(sorted, share).as_secs_f64() * 1_000.0;
     Ok(Latency {
         runs,
         ended_p50_ms: milliseconds(&ended, 0.5),
@@ -51,7 +67,11 @@ pub async fn measure(fleet: &BenchFleet, workspace: &WorkspaceId, runs: usize) -
     })
 }
 
-async fn is_projected(fleet: &BenchFleet, workspace: &WorkspaceId, run: &RunId) -> anyhow::Result<bool> {
+async fn is_projected(
+    fleet: &BenchFleet,
+    workspace: &WorkspaceId,
+    run: &RunId,
+) -> anyhow::Result<bool> {
     let run = gatewright_store::run::show(&fleet.store, workspace, run).await?;
     Ok(run.is_some_and(|run| run.status == RunStatus::Succeeded.as_str()))
 }

@@ -10,14 +10,18 @@ mod throughput;
 
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::Args;
 use gatewright_schemas::WorkspaceId;
 
-pub use report::Report;
+use crate::{context::Context, exit::Exit};
 
 use fleet::{BenchFleet, Durability};
+use report::Report;
 
-/// What to measure, and on what.
+/// Measure what a fleet does on this machine: figures, never a verdict
+///
+/// Starts private servers and the roles as processes of their own, and ends them. Build with --release before you quote its figures.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
     /// Runs of one no-op each for the throughput
@@ -41,54 +45,81 @@ pub struct BenchArgs {
     /// Leave out the takeover
     #[arg(long)]
     pub no_takeover: bool,
-    /// Servers that run already, dispatcher, workers and projector among them (NATS); needs --database-url, too
-    #[arg(long, env = "NATS_URL", requires = "database_url")]
-    pub nats_url: Option<String>,
-    /// Servers that run already (Postgres)
-    #[arg(long, env = "DATABASE_URL", requires = "nats_url")]
-    pub database_url: Option<String>,
+    /// Measure the fleet that runs already, at --nats-url and --database-url, with its dispatchers, workers and projector
+    #[arg(long)]
+    pub running: bool,
 }
 
-/// Measures everything that `args` asks for.
-pub async fn run(args: &BenchArgs, say: impl Fn(&str)) -> anyhow::Result<Report> {
+/// Measures, and prints what it measured.
+pub async fn run(context: Context, args: BenchArgs) -> Result<Exit> {
+    let out = context.out;
+    let say = |text: &str| eprintln!("{text}");
     let mut report = Report::of_this_machine();
     if !args.no_gate {
         say("the gate's decision time");
         report.gate = gate::measure();
     }
-    let external = args.nats_url.clone().zip(args.database_url.clone());
-    let durabilities = if external.is_some() { vec![Durability::Given] } else { args.durability.clone() };
+    let durabilities = if args.running {
+        vec![Durability::Given]
+    } else {
+        args.durability.clone()
+    };
     for durability in durabilities {
         say(&format!("{durability}: starting"));
-        let mut fleet = BenchFleet::start(args, durability, external.clone()).await?;
-        let mut figures = report::Figures::new(durability);
-        // Caches and connections warm up before anything is measured.
-        throughput::submit_and_wait(&fleet, &workspace("bench-warm-up")?, 500, |_| ()).await?;
-        say(&format!("{durability}: latency of {} runs, one after the other", args.latency_runs));
-        figures.latency = Some(latency::measure(&fleet, &workspace("bench-latency")?, args.latency_runs).await?);
-        say(&format!("{durability}: throughput of {} runs", args.runs));
-        figures.throughput = Some(
-            throughput::measure(&fleet, &workspace("bench-load")?, args.runs, |done| {
-                say(&format!("{durability}: {done} of {} runs ended", args.runs));
-            })
-            .await?,
-        );
-        figures.worker_resident_mb = fleet.worker_resident_mb();
-        if durability == Durability::Interval {
-            say(&format!("{durability}: projecting the stream anew"));
-            figures.projection = Some(projection::measure(&mut fleet).await?);
-        }
-        if !args.no_takeover && durability != Durability::Given {
-            say(&format!("{durability}: a worker is killed"));
-            figures.takeover = Some(takeover::measure(&mut fleet, &workspace("bench-takeover")?).await?);
-        }
-        fleet.stop().await;
-        report.fleets.push(figures);
+        let fleet = match durability {
+            Durability::Given => BenchFleet::running(&context).await?,
+            _ => BenchFleet::start(&args, durability).await?,
+        };
+        report
+            .fleets
+            .push(measure(fleet, &args, durability, &say).await?);
     }
-    Ok(report)
+    if out.is_json() {
+        out.json(&report)?;
+    } else {
+        println!("{report}");
+    }
+    Ok(Exit::Ok)
 }
 
-fn workspace(name: &str) -> anyhow::Result<WorkspaceId> {
+async fn measure(
+    mut fleet: BenchFleet,
+    args: &BenchArgs,
+    durability: Durability,
+    say: &impl Fn(&str),
+) -> Result<report::Figures> {
+    let mut figures = report::Figures::new(durability);
+    // Caches and connections warm up before anything is measured.
+    throughput::submit_and_wait(&fleet, &workspace("bench-warm-up")?, 500, |_| ()).await?;
+    say(&format!(
+        "{durability}: latency of {} runs, one after the other",
+        args.latency_runs
+    ));
+    let latency = latency::measure(&fleet, &workspace("bench-latency")?, args.latency_runs).await?;
+    figures.latency = Some(latency);
+    say(&format!("{durability}: throughput of {} runs", args.runs));
+    let progress = |done| say(&format!("{durability}: {done} of {} runs ended", args.runs));
+    let throughput =
+        throughput::measure(&fleet, &workspace("bench-load")?, args.runs, progress).await?;
+    figures.throughput = Some(throughput);
+    figures.worker_resident_mb = fleet.worker_resident_mb();
+    if durability == Durability::Given {
+        return Ok(figures);
+    }
+    if !args.no_takeover {
+        say(&format!("{durability}: a worker is killed"));
+        figures.takeover =
+            Some(takeover::measure(&mut fleet, &workspace("bench-takeover")?).await?);
+    }
+    if durability == Durability::Interval {
+        say(&format!("{durability}: projecting the stream anew"));
+        figures.projection = Some(projection::measure(&mut fleet).await?);
+    }
+    fleet.stop().await;
+    Ok(figures)
+}
+
+fn workspace(name: &str) -> Result<WorkspaceId> {
     // A name of its own each time, so that a fleet can be measured again and again.
     let stamp = gatewright_bus::clock::now().as_micros() / 1_000_000;
     Ok(WorkspaceId::new(format!("{name}-{stamp}"))?)
@@ -96,7 +127,12 @@ fn workspace(name: &str) -> anyhow::Result<WorkspaceId> {
 
 /// The value below which `share` (0 to 1) of `sorted` lies.
 fn percentile(sorted: &[Duration], share: f64) -> Duration {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index of a short list")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index of a short list"
+    )]
     let index = ((sorted.len() as f64 - 1.0) * share).round() as usize;
     sorted.get(index).copied().unwrap_or_default()
 }

@@ -26,5 +26,10 @@ pub async fn measure(fleet: &mut BenchFleet) -> anyhow::Result<Projection> {
     fleet.start_projector()?;
     #[expect(clippy::cast_precision_loss, reason = "counts of events are small")]
     let events_per_s = events as f64 / seconds;
-    Ok(Projection { commits, events, seconds, events_per_s })
+    Ok(Projection {
+        commits,
+        events,
+        seconds,
+        events_per_s,
+    })
 }

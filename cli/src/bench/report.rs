@@ -32,7 +32,14 @@ pub struct Figures {
 
 impl Figures {
     pub fn new(durability: Durability) -> Self {
-        Self { durability, latency: None, throughput: None, worker_resident_mb: None, projection: None, takeover: None }
+        Self {
+            durability,
+            latency: None,
+            throughput: None,
+            worker_resident_mb: None,
+            projection: None,
+            takeover: None,
+        }
     }
 }
 
@@ -50,34 +57,69 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let build = if self.optimized { "" } else { ", NOT optimized: build with --release before you quote these figures" };
-        writeln!(f, "gatewright {} on {} cores{build}", self.version, self.cores)?;
+        let build = if self.optimized {
+            ""
+        } else {
+            ", NOT optimized: build with --release before you quote these figures"
+        };
+        writeln!(
+            f,
+            "gatewright {} on {} cores{build}",
+            self.version, self.cores
+        )?;
         if !self.gate.is_empty() {
             writeln!(f, "\nthe gate, one decision")?;
         }
         for gate in &self.gate {
-            writeln!(f, "  {:>6} tokens and rules   p50 {:>6.2} µs   p99 {:>6.2} µs", gate.tokens_and_rules, gate.p50_us, gate.p99_us)?;
+            writeln!(
+                f,
+                "  {:>6} tokens and rules   p50 {:>6.2} µs   p99 {:>6.2} µs",
+                gate.tokens_and_rules, gate.p50_us, gate.p99_us
+            )?;
         }
         for fleet in &self.fleets {
             writeln!(f, "\n{}", fleet.durability)?;
             if let Some(t) = &fleet.throughput {
-                writeln!(f, "  throughput            {:>8.0} runs/s ended, {:.0} runs/s projected ({} runs)", t.ended_per_s, t.projected_per_s, t.runs)?;
+                writeln!(
+                    f,
+                    "  throughput            {:>8.0} runs/s ended, {:.0} runs/s projected ({} runs)",
+                    t.ended_per_s, t.projected_per_s, t.runs
+                )?;
                 if let Some(cpu) = t.processor_s_per_1000 {
-                    writeln!(f, "  processor time        {cpu:>8.2} s for 1,000 runs, all processes")?;
+                    writeln!(
+                        f,
+                        "  processor time        {cpu:>8.2} s for 1,000 runs, all processes"
+                    )?;
                 }
             }
             if let Some(l) = &fleet.latency {
-                writeln!(f, "  submit to terminal    p50 {:>6.2} ms   p99 {:>6.2} ms ({} runs, unloaded)", l.ended_p50_ms, l.ended_p99_ms, l.runs)?;
-                writeln!(f, "  submit to projected   p50 {:>6.2} ms   p99 {:>6.2} ms", l.projected_p50_ms, l.projected_p99_ms)?;
+                writeln!(
+                    f,
+                    "  submit to terminal    p50 {:>6.2} ms   p99 {:>6.2} ms ({} runs, unloaded)",
+                    l.ended_p50_ms, l.ended_p99_ms, l.runs
+                )?;
+                writeln!(
+                    f,
+                    "  submit to projected   p50 {:>6.2} ms   p99 {:>6.2} ms",
+                    l.projected_p50_ms, l.projected_p99_ms
+                )?;
             }
             if let Some(mb) = fleet.worker_resident_mb {
                 writeln!(f, "  a worker's memory     {mb:>8.1} MB at most")?;
             }
             if let Some(p) = &fleet.projection {
-                writeln!(f, "  projector, cold       {:>8.0} events/s ({} events)", p.events_per_s, p.events)?;
+                writeln!(
+                    f,
+                    "  projector, cold       {:>8.0} events/s ({} events)",
+                    p.events_per_s, p.events
+                )?;
             }
             if let Some(t) = &fleet.takeover {
-                writeln!(f, "  after a SIGKILL       first run resumed in {:.0} ms, last of {} in {:.0} ms", t.first_resumed_ms, t.held, t.last_resumed_ms)?;
+                writeln!(
+                    f,
+                    "  after a SIGKILL       first run resumed in {:.0} ms, last of {} in {:.0} ms",
+                    t.first_resumed_ms, t.held, t.last_resumed_ms
+                )?;
             }
         }
         Ok(())

@@ -27,14 +27,22 @@ pub struct Takeover {
 pub async fn measure(fleet: &mut BenchFleet, workspace: &WorkspaceId) -> anyhow::Result<Takeover> {
     // Long enough that every run is still under way at the kill and nobody's lease lapses.
     let submission = r#"{"input":{"runtime":{"steps":[{"tool_calls":[{"tool":"runtime.echo","input":{"delay_ms":4000}}]}]}}}"#;
-    let mut tail = fleet.fleet.tail(workspace, Some(RunStatus::Running)).await?;
+    let mut tail = fleet
+        .fleet
+        .tail(workspace, Some(RunStatus::Running))
+        .await?;
     for _ in 0..RUNS {
-        fleet.fleet.submit_unanswered(workspace, submission.into()).await?;
+        fleet
+            .fleet
+            .submit_unanswered(workspace, submission.into())
+            .await?;
     }
     let (victim, mut child) = fleet.workers.pop().context("no worker to kill")?;
     let mut held = 0;
     for _ in 0..RUNS {
-        let begun = tokio::time::timeout(PATIENCE, tail.next()).await.context("a run did not begin")?;
+        let begun = tokio::time::timeout(PATIENCE, tail.next())
+            .await
+            .context("a run did not begin")?;
         held += usize::from(begun.is_some_and(|subject| subject.writer == victim));
     }
     anyhow::ensure!(held > 0, "the worker to be killed held nothing");

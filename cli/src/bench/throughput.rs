@@ -31,10 +31,18 @@ pub struct Throughput {
     pub processor_s_per_1000: Option<f64>,
 }
 
-pub async fn measure(fleet: &BenchFleet, workspace: &WorkspaceId, runs: usize, progress: impl Fn(usize)) -> anyhow::Result<Throughput> {
+pub async fn measure(
+    fleet: &BenchFleet,
+    workspace: &WorkspaceId,
+    runs: usize,
+    progress: impl Fn(usize),
+) -> anyhow::Result<Throughput> {
     let used_before = fleet.processor_time();
     let (ended, projected) = submit_and_wait(fleet, workspace, runs, progress).await?;
-    let used = fleet.processor_time().zip(used_before).map(|(after, before)| after.saturating_sub(before));
+    let used = fleet
+        .processor_time()
+        .zip(used_before)
+        .map(|(after, before)| after.saturating_sub(before));
     #[expect(clippy::cast_precision_loss, reason = "counts of runs are small")]
     let count = runs as f64;
     Ok(Throughput {
@@ -54,13 +62,18 @@ pub async fn submit_and_wait(
     runs: usize,
     progress: impl Fn(usize),
 ) -> anyhow::Result<(Duration, Duration)> {
-    let mut tail = fleet.fleet.tail(workspace, Some(RunStatus::Succeeded)).await?;
+    let mut tail = fleet
+        .fleet
+        .tail(workspace, Some(RunStatus::Succeeded))
+        .await?;
     let began = Instant::now();
     let submitting = async {
         let mut submissions = stream::iter(0..runs)
             .map(|n| {
                 let submission = format!(r#"{{"run_id":"r{n}"}}"#);
-                fleet.fleet.submit_unanswered(workspace, submission.into_bytes())
+                fleet
+                    .fleet
+                    .submit_unanswered(workspace, submission.into_bytes())
             })
             .buffer_unordered(IN_FLIGHT);
         while let Some(submitted) = submissions.next().await {
@@ -93,7 +106,10 @@ pub async fn wait_until_projected(fleet: &BenchFleet) -> anyhow::Result<()> {
         if reached >= last {
             return Ok(());
         }
-        anyhow::ensure!(began.elapsed() < PATIENCE, "the projector stands at {reached} of {last}");
+        anyhow::ensure!(
+            began.elapsed() < PATIENCE,
+            "the projector stands at {reached} of {last}"
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

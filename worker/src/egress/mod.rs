@@ -25,9 +25,9 @@ mod tls;
 
 use std::path::PathBuf;
 
+pub use gatewright_policy::redact::{Marks, REDACTED, Redacted, Secrets, input as redact_input};
 pub use grant::{HopAnswer, HopGate, HopRequest, Rules};
 pub use headers::violations as header_violations;
-pub use gatewright_policy::redact::{Marks, REDACTED, Redacted, Secrets, input as redact_input};
 pub use order::{MAX_TIMEOUT, facts, first_hop};
 pub use resolve::{Lookup, Resolver};
 pub use tls::UnusableGateway;
