@@ -14,6 +14,7 @@ mod egress;
 mod outages;
 mod promises;
 mod secrets;
+mod submissions;
 mod twice;
 mod zombies;
 

@@ -4,7 +4,12 @@ use std::time::{Duration, Instant};
 
 use gatewright_schemas::{EventType, RunStatus};
 use gatewright_tests::{
-    Fleetlet, eventually, outside::Outsider, policy, role::RoleOptions, run, upstream::Upstream,
+    Fleetlet, eventually,
+    outside::Outsider,
+    policy,
+    role::{Role, RoleOptions},
+    run,
+    upstream::Upstream,
 };
 use serde_json::{Value, json};
 
@@ -119,7 +124,7 @@ async fn the_read_tables_catch_up_after_postgres_died_in_the_middle() {
     fleet.postgres.restart().await.unwrap();
     let back = Instant::now();
     load.await.unwrap();
-    all_succeed(&fleet, Duration::from_secs(60)).await;
+    all_succeed(&fleet, Duration::from_mins(1)).await;
     fleet.projected().await;
     println!(
         "the tables were up to date {:?} after Postgres was back",
@@ -141,10 +146,10 @@ async fn roles_wait_for_servers_that_are_not_there_yet() {
         .map(|role| RoleOptions::new(FLEET_ROLE, role, &format!("{role}-1"), &fleet).launch())
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(roles.iter_mut().all(|role| role.is_running()), "they wait");
+    assert!(roles.iter_mut().all(Role::is_running), "they wait");
     fleet.nats.restart().await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(roles.iter_mut().all(|role| role.is_running()), "they wait");
+    assert!(roles.iter_mut().all(Role::is_running), "they wait");
     fleet.postgres.restart().await.unwrap();
     for role in &mut roles {
         role.is_at_work().await;

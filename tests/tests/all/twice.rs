@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::FLEET_ROLE;
 
 /// Longer than a lease of half a minute.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// A run that does nothing and then writes.
 fn writing(id: &str, upstream: &Upstream) -> Value {

@@ -103,12 +103,12 @@ async fn a_zombie_whose_run_was_taken_over_records_nothing_and_acknowledges_noth
         writers.iter().all(|writer| *writer == "successor"),
         "{writers:?}"
     );
-    let writes = upstream.seen_at("/held/write");
+    let requests = upstream.seen_at("/held/write");
     assert!(
-        writes
+        requests
             .iter()
-            .all(|write| write.idempotency_key() == Some("acme.r.1.1")),
-        "{writes:?}"
+            .all(|request| request.idempotency_key() == Some("acme.r.1.1")),
+        "{requests:?}"
     );
 
     // A zombie no more: it goes on as a worker.
