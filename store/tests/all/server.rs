@@ -2,7 +2,7 @@
 
 use gatewright_local::{Binaries, Postgres, PostgresOptions};
 use gatewright_store::{Options, Store, migrate};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
 pub struct Server {
@@ -54,7 +54,7 @@ impl Server {
 
 /// Runs statements; the code of the error where there is one.
 pub async fn execute(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
-    match sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+    match sqlx::raw_sql(sql)
         .execute(connection)
         .await
     {
