@@ -64,7 +64,7 @@ fn parse_json<T: serde::de::DeserializeOwned>(
     serde_json::from_str(text).map_err(|_| StoreError::unreadable(READING, column, text))
 }
 
-/// The digest that these bytes are; altered bytes become a digest that matches nothing.
+/// The digest that these bytes are; bytes of another length are none.
 fn digest(bytes: &[u8]) -> Result<Digest, StoreError> {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(66);

@@ -54,10 +54,7 @@ impl Server {
 
 /// Runs statements; the code of the error where there is one.
 pub async fn execute(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
-    match sqlx::raw_sql(sql)
-        .execute(connection)
-        .await
-    {
+    match sqlx::raw_sql(sql).execute(connection).await {
         Ok(_) => Ok(()),
         Err(error) => Err(error
             .as_database_error()
