@@ -83,11 +83,11 @@ impl Noun {
     /// Does what was asked.
     pub async fn run(self, context: Context) -> Result<Exit> {
         match self {
-            Self::Dev(args) => dev::run(context, args).await,
-            Self::Demo(args) => demo::run(context, args).await,
-            Self::Dispatcher(args) => dispatcher::run(context, args).await,
-            Self::Worker(args) => worker::run(context, args).await,
-            Self::Projector(args) => projector::run(context, args).await,
+            Self::Dev(args) => Box::pin(dev::run(context, args)).await,
+            Self::Demo(args) => Box::pin(demo::run(context, args)).await,
+            Self::Dispatcher(args) => Box::pin(dispatcher::run(context, args)).await,
+            Self::Worker(args) => Box::pin(worker::run(context, args)).await,
+            Self::Projector(args) => Box::pin(projector::run(context, args)).await,
             Self::Migrate(args) => migrate::run(context, args).await,
             Self::Provision(args) => provision::run(context, args).await,
             Self::Run(args) => run::run(context, args).await,

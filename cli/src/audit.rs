@@ -141,10 +141,8 @@ async fn verify(context: &Context, args: VerifyArgs) -> Result<Exit> {
         .map(Stream::end)
         .or(rows.as_ref().map(Rows::end));
     bar.set_length(length.unwrap_or(0));
-    let verifier = compare(&mut stream, &mut rows, |sequence| {
-        bar.set_position(sequence)
-    })
-    .await?;
+    let progress = |sequence| bar.set_position(sequence);
+    let verifier = compare(&mut stream, &mut rows, progress).await?;
     bar.finish_and_clear();
     show(context, from, verifier, &scope)
 }
@@ -173,8 +171,14 @@ async fn compare(
         }
         (None, Some(rows)) => {
             while let Some(item) = rows.next().await? {
+                if item.sequence > rows.end() {
+                    break;
+                }
                 progress(item.sequence);
                 verifier.check("postgres", &item);
+            }
+            for row in rows.beyond_checkpoint().await? {
+                verifier.surplus(&row);
             }
         }
         (Some(stream), Some(rows)) => {
@@ -201,11 +205,16 @@ async fn compare(
                     _ => verifier.missing(&item),
                 }
             }
+            // What was appended or projected since they were opened is nobody's fault.
+            let both = stream.end().min(rows.end());
             while let Some(row) = rows.next().await? {
-                // What was appended since the stream's end was looked up is nobody's fault.
-                if row.sequence <= stream.end() {
-                    verifier.surplus(&row);
+                if row.sequence > both {
+                    break;
                 }
+                verifier.surplus(&row);
+            }
+            for row in rows.beyond_checkpoint().await? {
+                verifier.surplus(&row);
             }
         }
         (None, None) => {}

@@ -3,11 +3,15 @@
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gatewright_bus::{Fleet, clock};
-use gatewright_policy::DomainPattern;
+use gatewright_policy::{DomainPattern, snapshot::MAX_DELEGATIONS};
 use gatewright_schemas::{
     CapabilityTokenId, Command, DataAccess, PrincipalId, RunId, Scopes, Timestamp, WorkspaceId,
 };
-use gatewright_store::capability::{self, Capability};
+use gatewright_store::{
+    Store,
+    capability::{self, Capability},
+};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
@@ -263,25 +267,59 @@ async fn list(context: &Context, workspace: &WorkspaceId, after: &str, limit: u3
         .last()
         .filter(|_| is_full)
         .map(|last| last.token_id.clone());
+    let mut listed = Vec::with_capacity(found.len());
+    for token in found {
+        listed.push(Listed {
+            state: state_of(&store, workspace, &token).await?,
+            token,
+        });
+    }
     context
         .out
-        .list(&found, next, |token| token.token_id.clone(), table)?;
+        .list(&listed, next, |one| one.token.token_id.clone(), table)?;
     Ok(Exit::Ok)
 }
 
-fn table(tokens: &[Capability]) -> Table {
+/// A token as it is listed.
+#[derive(Debug, Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    token: Capability,
+    /// `holds`, `revoked` or `expired`; for a delegated token that of its line of descent.
+    state: &'static str,
+}
+
+/// What becomes of a token, or of any that it descends from.
+async fn state_of(
+    store: &Store,
+    workspace: &WorkspaceId,
+    token: &Capability,
+) -> Result<&'static str> {
+    let now = clock::now();
+    let mut one = token.clone();
+    for _ in 0..=MAX_DELEGATIONS {
+        if one.revoked_at.is_some() {
+            return Ok("revoked");
+        }
+        if one.valid_until.is_some_and(|until| *until <= now) {
+            return Ok("expired");
+        }
+        let Some(parent) = &one.parent_token_id else {
+            return Ok("holds");
+        };
+        match capability::show(store, workspace, &parent.parse()?).await? {
+            Some(parent) => one = parent,
+            None => break,
+        }
+    }
+    Ok("broken")
+}
+
+fn table(tokens: &[Listed]) -> Table {
     let mut table = Table::new(&[
         "TOKEN", "STATE", "HOLDER", "PARENT", "TOOLS", "DOMAINS", "ACTIONS", "UNTIL",
     ]);
-    for token in tokens {
-        let expired = token
-            .valid_until
-            .is_some_and(|until| *until <= clock::now());
-        let state = match token.revoked_at {
-            Some(_) => "revoked",
-            None if expired => "expired",
-            None => "holds",
-        };
+    for Listed { token, state } in tokens {
         let scope = |name: &str| Cell::cut(words(token.scopes.get(name)), 40);
         table.row(vec![
             (&token.token_id).into(),

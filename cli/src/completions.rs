@@ -1,5 +1,10 @@
 //! `gatewright completions`: completions for a shell.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "doc comments of arguments are their help texts, which show backticks as they are"
+)]
+
 use anyhow::Result;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;

@@ -1,7 +1,7 @@
 //! What every command has at hand: the settings, the output, and the way to the servers.
 
-use anyhow::{Context as _, Result};
-use gatewright_bus::{Fleet, fleet::without_passwords};
+use anyhow::Result;
+use gatewright_bus::Fleet;
 use gatewright_schemas::WriterId;
 use gatewright_store::{Options, Store, migrate};
 
@@ -25,16 +25,14 @@ impl Context {
         let name = WriterId::new(OPERATOR)?;
         let connection = self.settings.connection(&name);
         let connected = Fleet::connect_once(&connection).await;
-        connected.with_context(|| {
-            let url = without_passwords(&connection.url);
-            match &self.settings.from_dev {
-                Some(path) => format!(
-                    "no NATS server answers at {url}, which is what `{}` says; is that `gatewright dev` still running",
-                    path.display()
-                ),
-                None => format!("the fleet at {url} cannot be joined"),
-            }
-        })
+        match (connected, &self.settings.from_dev) {
+            (Ok(fleet), _) => Ok(fleet),
+            (Err(error), None) => Err(error.into()),
+            (Err(error), Some(path)) => Err(anyhow::Error::new(error).context(format!(
+                "`{}` says where a `gatewright dev` listens, and it is not there any more; start it again",
+                path.display()
+            ))),
+        }
     }
 
     /// Connects to the database and checks that this program fits it.

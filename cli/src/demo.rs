@@ -1,5 +1,10 @@
 //! `gatewright demo`: a fleet on real input, told as it happens, every claim checked.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing JSON by a name panics nowhere: what is not there is null"
+)]
+
 mod denied;
 mod load;
 mod outside;
@@ -70,7 +75,7 @@ pub async fn run(context: Context, args: DemoArgs) -> Result<Exit> {
     )?;
     context.out.line("")?;
     let say = |text: &str| eprintln!("   … {text}");
-    let starting = PrivateFleet::start(place, &plan, say);
+    let starting = Box::pin(PrivateFleet::start(place, &plan, say));
     let Some(private) = shutdown.run_until_cancelled(starting).await else {
         return Ok(Exit::Ok);
     };

@@ -62,7 +62,7 @@ pub async fn run(context: Context, args: DevArgs) -> Result<Exit> {
         durable: !args.ephemeral,
     };
     let say = |text: &str| eprintln!("{text}");
-    let starting = PrivateFleet::start(place, &plan, say);
+    let starting = Box::pin(PrivateFleet::start(place, &plan, say));
     let Some(private) = shutdown.run_until_cancelled(starting).await else {
         return Ok(Exit::Ok);
     };
@@ -90,8 +90,15 @@ struct Ready<'a> {
     database_url: &'a str,
     prefix: &'a str,
     data: &'a std::path::Path,
-    roles: Vec<&'a str>,
+    roles: Vec<Role<'a>>,
     is_new: bool,
+    pid: u32,
+}
+
+/// A role's process.
+#[derive(Debug, Serialize)]
+struct Role<'a> {
+    name: &'a str,
     pid: u32,
 }
 
@@ -104,7 +111,11 @@ fn show(context: &Context, args: &DevArgs, private: &PrivateFleet, began: Instan
             database_url: &connection.database_url,
             prefix: &connection.prefix,
             data: private.dir(),
-            roles: private.roles(),
+            roles: private
+                .processes()
+                .into_iter()
+                .map(|(name, pid)| Role { name, pid })
+                .collect(),
             is_new: private.is_new,
             pid: connection.pid,
         });

@@ -31,7 +31,7 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
     let preparing = Retry::for_servers().run(
         "preparing the fleet's streams",
         LayoutError::is_transient,
-        || fleet.provision(args.replicas.count()),
+        || Box::pin(fleet.provision(args.replicas.count())),
     );
     let Some(prepared) = shutdown.run_until_cancelled(preparing).await else {
         return Ok(Exit::Ok);
@@ -43,6 +43,7 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
         move || fleet.is_connected(),
         work(context, dispatcher, shutdown.clone()),
         shutdown,
+        role::STOP_PATIENCE,
     )
     .await
 }

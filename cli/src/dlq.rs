@@ -203,7 +203,7 @@ async fn replay(context: &Context, numbers: &[u64]) -> Result<Exit> {
                         dead.workspace_id
                     )
                 });
-                return Err(Failure::new(Exit::Refused, format!("{error}{advice}")));
+                return Err(Failure::of(Exit::Refused, format!("{error}{advice}")));
             }
             Err(error) => return Err(error.into()),
         };

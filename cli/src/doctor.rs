@@ -44,7 +44,8 @@ impl State {
 /// What a check found.
 #[derive(Debug, Clone, Serialize)]
 struct Check {
-    check: &'static str,
+    #[serde(rename = "check")]
+    name: &'static str,
     state: State,
     found: String,
     /// What to do about it.
@@ -52,36 +53,36 @@ struct Check {
 }
 
 impl Check {
-    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
         Self {
-            check,
+            name,
             state: State::Ok,
             found: found.into(),
             remedy: None,
         }
     }
 
-    fn warning(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn warning(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
-            check,
+            name,
             state: State::Warning,
             found: found.into(),
             remedy: Some(remedy.into()),
         }
     }
 
-    fn fault(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    fn fault(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
-            check,
+            name,
             state: State::Fault,
             found: found.into(),
             remedy: Some(remedy.into()),
         }
     }
 
-    fn skipped(check: &'static str, because: impl Into<String>) -> Self {
+    fn skipped(name: &'static str, because: impl Into<String>) -> Self {
         Self {
-            check,
+            name,
             state: State::Skipped,
             found: because.into(),
             remedy: None,
@@ -115,14 +116,14 @@ pub async fn run(context: Context, _args: DoctorArgs) -> Result<Exit> {
         }
         Form::Ids => {
             for check in checks.iter().filter(|check| check.state == State::Fault) {
-                out.line(check.check)?;
+                out.line(check.name)?;
             }
         }
         Form::Table => {
             let mut table = Table::new(&["CHECK", "STATE", "FOUND"]);
             for check in &checks {
                 table.row(vec![
-                    check.check.into(),
+                    check.name.into(),
                     Cell::word(check.state.word()),
                     (&check.found).into(),
                 ]);

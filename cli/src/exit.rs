@@ -61,7 +61,7 @@ pub struct Failure {
 
 impl Failure {
     /// An error of this kind. `message` says what happened, to what, and what to do.
-    pub fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub fn of(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self {
             exit,
             message: message.into(),
@@ -70,12 +70,12 @@ impl Failure {
 
     /// [`Exit::Usage`]
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::Usage, message)
+        Self::of(Exit::Usage, message)
     }
 
     /// [`Exit::NotFound`]
     pub fn not_found(message: impl Into<String>) -> anyhow::Error {
-        Self::new(Exit::NotFound, message)
+        Self::of(Exit::NotFound, message)
     }
 }
 

@@ -79,7 +79,7 @@ pub fn accepted(reply: Reply) -> Result<Accepted> {
             reason,
             violations,
             ..
-        } => Err(Failure::new(
+        } => Err(Failure::of(
             Exit::Refused,
             told(reason_code, &reason, &violations),
         )),

@@ -21,7 +21,7 @@ enum PolicyVerb {
     Apply(document::ApplyArgs),
     Show(document::ShowArgs),
     List(document::ListArgs),
-    Explain(explain::ExplainArgs),
+    Explain(Box<explain::ExplainArgs>),
 }
 
 /// Does what was asked.
@@ -31,6 +31,6 @@ pub async fn run(context: Context, args: PolicyArgs) -> Result<Exit> {
         PolicyVerb::Apply(args) => document::apply(&context, args).await,
         PolicyVerb::Show(args) => document::show(&context, &args).await,
         PolicyVerb::List(args) => document::list(&context, &args).await,
-        PolicyVerb::Explain(args) => explain::run(&context, args).await,
+        PolicyVerb::Explain(args) => explain::run(&context, *args).await,
     }
 }

@@ -69,6 +69,7 @@ async fn project(context: Context) -> Result<Exit> {
         tokio::select! {
             projected = gatewright_projector::run(&fleet, &store, &options, until.cancelled_owned()) => projected?,
             () = aside::copy_workers(&fleet, &store, clock::now) => {}
+            () = aside::copy_dead_letters(&fleet, &store) => {}
         }
         store.close().await;
         Ok(())
@@ -78,6 +79,7 @@ async fn project(context: Context) -> Result<Exit> {
         move || looked_at.is_connected(),
         work,
         shutdown,
+        role::STOP_PATIENCE,
     )
     .await
 }

@@ -1,6 +1,6 @@
 //! What the roles share: they wait for servers that are away, and stop in order when they are told to.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use gatewright_bus::{Fleet, clock, fleet::without_passwords, retry::Retry};
@@ -9,6 +9,9 @@ use gatewright_store::{ConnectError, Options, Store, migrate};
 use tokio_util::sync::CancellationToken;
 
 use crate::{context::Context, exit::Exit, health};
+
+/// How long a role that holds no runs may take to stop.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Characters of a machine's name that become part of a worker's.
 const MOST_OF_HOST: usize = 40;
@@ -60,15 +63,31 @@ pub async fn open_store(
     }
 }
 
-/// Runs a role's loop, and shows while it is `alive`. One that ends before it is told to has failed, whatever the reason.
+/// Runs a role's loop, and shows while it is `alive`. One that ends before it is told to has failed, whatever the reason;
+/// one that does not end within `patience` after it was told to is left as it is.
 pub async fn supervise(
     role: &str,
     alive: impl Fn() -> bool + Send + Sync + 'static,
     work: impl Future<Output = Result<()>> + Send + 'static,
     shutdown: CancellationToken,
+    patience: Duration,
 ) -> Result<Exit> {
     let pulse = tokio::spawn(health::show(alive));
-    let ended = tokio::spawn(work).await;
+    let mut work = tokio::spawn(work);
+    let too_late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(patience).await;
+    };
+    let ended = tokio::select! {
+        ended = &mut work => ended,
+        () = too_late => {
+            // Also what becomes of a role that is to stop while its server is away.
+            work.abort();
+            pulse.abort();
+            tracing::warn!("the {role} did not stop within {}s and leaves things as they are", patience.as_secs());
+            return Ok(Exit::No);
+        }
+    };
     pulse.abort();
     ended.with_context(|| {
         format!("the {role}'s loop broke down; this is a fault of the program")

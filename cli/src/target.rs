@@ -41,12 +41,6 @@ impl fmt::Display for RunRef {
     }
 }
 
-/// The workspace `default`.
-pub fn default_workspace() -> WorkspaceId {
-    #[expect(clippy::expect_used, reason = "a constant that a test checks")]
-    DEFAULT_WORKSPACE.parse().expect("a word is a token")
-}
-
 /// The arguments, with `-` replaced by the lines of standard input. All that cannot be read is told at once.
 pub fn expand<T>(arguments: &[String]) -> Result<Vec<T>>
 where
@@ -95,6 +89,5 @@ mod tests {
         assert_eq!(named("r1").unwrap(), "default/r1");
         assert_eq!(named("acme/r1").unwrap(), "acme/r1");
         assert!(named("a/b/c").is_err());
-        assert_eq!(default_workspace().as_str(), DEFAULT_WORKSPACE);
     }
 }

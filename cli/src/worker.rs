@@ -51,7 +51,7 @@ pub enum WorkerVerb {
 pub async fn run(context: Context, args: WorkerArgs) -> Result<Exit> {
     match args.verb {
         Some(WorkerVerb::List) => list(&context).await,
-        None => work(context).await,
+        None => Box::pin(work(context)).await,
     }
 }
 
@@ -62,6 +62,8 @@ async fn work(context: Context) -> Result<Exit> {
         extra_authorities: settings.egress_authorities,
         ..egress::Settings::default()
     })?);
+    // Its own drain, and the time to sign off.
+    let patience = settings.drain_patience + role::STOP_PATIENCE;
     let config = WorkerConfig {
         zones: settings.zones,
         concurrency: settings.concurrency,
@@ -86,7 +88,14 @@ async fn work(context: Context) -> Result<Exit> {
         worker.run(until).await;
         Ok(())
     };
-    role::supervise("worker", move || looked_at.is_alive(), work, shutdown).await
+    role::supervise(
+        "worker",
+        move || looked_at.is_alive(),
+        work,
+        shutdown,
+        patience,
+    )
+    .await
 }
 
 /// Whether waiting can help: the server comes back, or a dispatcher makes the fleet's streams.

@@ -116,6 +116,17 @@ impl Stream {
     }
 }
 
+fn item_of(row: event::StoredEvent) -> Item {
+    Item {
+        sequence: row.stream_sequence,
+        number: row.place,
+        stored_at: row.stored_at,
+        writer: row.writer,
+        attempt: row.attempt,
+        event: row.event,
+    }
+}
+
 /// The table `events`.
 pub(super) struct Rows {
     scope: Scope,
@@ -157,6 +168,22 @@ impl Rows {
         Ok(self.buffer.pop_front())
     }
 
+    /// Rows behind the last that the projector wrote: nobody but a stranger can have put them there.
+    pub(super) async fn beyond_checkpoint(&self) -> Result<Vec<Item>> {
+        if matches!(self.scope, Scope::Run(_)) {
+            return Ok(Vec::new());
+        }
+        let rows = event::after(&self.store, (self.end, u16::MAX), PAGE).await?;
+        // Rows and checkpoint are written together, so none that was read before can be behind it.
+        let checkpoint = checkpoint::load(&self.store).await?;
+        let end = checkpoint.map_or(0, |checkpoint| checkpoint.last_sequence);
+        let beyond = rows
+            .into_iter()
+            .map(item_of)
+            .filter(|row| row.sequence > end);
+        Ok(beyond.filter(|row| row.is_in(&self.scope)).collect())
+    }
+
     async fn fill(&mut self) -> Result<()> {
         while self.buffer.is_empty() && !self.is_read {
             let page = match self.page(PAGE).await {
@@ -171,14 +198,7 @@ impl Rows {
             for row in page {
                 self.position = (row.stream_sequence, row.place);
                 self.seq = row.event.seq;
-                let item = Item {
-                    sequence: row.stream_sequence,
-                    number: row.place,
-                    stored_at: row.stored_at,
-                    writer: row.writer,
-                    attempt: row.attempt,
-                    event: row.event,
-                };
+                let item = item_of(row);
                 if item.is_in(&self.scope) {
                     self.buffer.push_back(item);
                 }
@@ -200,7 +220,7 @@ impl Rows {
 
     fn unreadable(&self, error: &StoreError) -> anyhow::Error {
         let (sequence, place) = self.position;
-        Failure::new(
+        Failure::of(
             Exit::No,
             format!(
                 "the row of Postgres' table `events` that follows message {sequence}, place {place}, is not what was written: {error}"

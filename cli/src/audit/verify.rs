@@ -94,9 +94,13 @@ impl Verifier {
         self.push("postgres", row, what.into());
     }
 
-    /// A row that the stream does not have.
+    /// A row that no event stands behind.
     pub(super) fn surplus(&mut self, row: &Item) {
-        self.push("postgres", row, "the stream has no such event".into());
+        self.push(
+            "postgres",
+            row,
+            "there is no such event: no projector wrote this row".into(),
+        );
     }
 
     /// An event that has no row.

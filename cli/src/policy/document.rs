@@ -162,7 +162,7 @@ pub async fn apply(context: &Context, args: ApplyArgs) -> Result<Exit> {
             .map(|fault| line(&args.file, "fault", fault))
             .collect();
         let told = told.join("\n  ");
-        Failure::new(
+        Failure::of(
             Exit::No,
             format!("the document is not valid, and the active policy stays:\n  {told}"),
         )

@@ -1,5 +1,10 @@
 //! `policy explain`: what the gate would say of a call, check by check.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "doc comments of arguments are their help texts, which show backticks as they are"
+)]
+
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Result;
@@ -141,10 +146,10 @@ fn submission(args: &ExplainArgs) -> Result<Submission> {
         (None, tool) => {
             let input: Value = serde_json::from_str(&args.input)
                 .map_err(|error| Failure::usage(format!("`--input` is not JSON: {error}")))?;
-            let mut call = json!({ "tool": tool, "input": input });
-            if let Some(word) = &args.sandbox_permissions {
-                call["sandbox_permissions"] = word.as_str().into();
-            }
+            let call = match &args.sandbox_permissions {
+                None => json!({ "tool": tool, "input": input }),
+                Some(word) => json!({ "tool": tool, "input": input, "sandbox_permissions": word }),
+            };
             let policy = json!({
                 "principal_id": args.principal,
                 "capability_token_id": args.token,

@@ -35,6 +35,7 @@ const NOT_INHERITED: &[&str] = &[
     "GATEWRIGHT_ZONES",
     "GATEWRIGHT_DRAIN_PATIENCE",
     "GATEWRIGHT_MAX_CRASHES",
+    "GATEWRIGHT_HEALTH_FILE",
 ];
 
 /// What ended that was not asked to, how, and the last of what it logged.
@@ -79,6 +80,7 @@ impl fmt::Display for Ended {
 pub struct Child {
     name: String,
     log: PathBuf,
+    pid: u32,
     spawned_at: Timestamp,
     /// Its end is what tells the role to stop.
     input: Option<ChildStdin>,
@@ -120,6 +122,7 @@ impl Child {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
+        let pid = process.id().unwrap_or_default();
         let input = process.stdin.take();
         let (kill, mut killed) = mpsc::channel(1);
         let (announce, ended) = watch::channel(None);
@@ -137,6 +140,7 @@ impl Child {
         Ok(Self {
             name: name.to_owned(),
             log: log.to_owned(),
+            pid,
             spawned_at,
             input,
             kill,
@@ -147,6 +151,11 @@ impl Child {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Whether it is a worker.

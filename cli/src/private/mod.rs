@@ -151,6 +151,14 @@ impl PrivateFleet {
         self.roles.iter().map(Child::name).collect()
     }
 
+    /// The processes of the roles, by name.
+    pub fn processes(&self) -> Vec<(&str, u32)> {
+        self.roles
+            .iter()
+            .map(|role| (role.name(), role.pid()))
+            .collect()
+    }
+
     /// Where a role's log is.
     pub fn log_of(&self, role: &str) -> PathBuf {
         self.place.log(role)

@@ -166,7 +166,7 @@ fn refuse_in_use(dir: &Path) -> Result<()> {
         if let Ok(lock) = File::open(dir.join(server).join("lock"))
             && matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
         {
-            return Err(Failure::new(
+            return Err(Failure::of(
                 Exit::Refused,
                 format!(
                     "`{}` is in use by a fleet that runs; stop that first",

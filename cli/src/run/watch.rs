@@ -82,7 +82,7 @@ async fn follow(
             Some(deadline) => tokio::time::timeout_at(deadline, following.next())
                 .await
                 .map_err(|_| {
-                    Failure::new(
+                    Failure::of(
                         Exit::NoAnswer,
                         format!("{run} has not ended in the time given"),
                     )

@@ -2,6 +2,11 @@
 //!
 //! All of them are read and checked before anything starts, and everything that is wrong is told at once, with its place.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "doc comments of arguments are their help texts, which show backticks as they are"
+)]
+
 mod connection_file;
 mod file;
 mod read;
@@ -192,7 +197,7 @@ impl Settings {
         WorkerSettings {
             concurrency: reader
                 .parsed(&setting::CONCURRENCY, flags.concurrency.as_ref(), |text| {
-                    read::number_within(text, 1, 100_000)
+                    read::number_within(text, &(1..=100_000))
                 })
                 .unwrap_or(default.concurrency),
             zones: reader
@@ -207,7 +212,7 @@ impl Settings {
                 .unwrap_or(default.drain_patience),
             max_crashes: reader
                 .parsed(&setting::MAX_CRASHES, flags.max_crashes.as_ref(), |text| {
-                    read::number_within(text, 1, 1_000)
+                    read::number_within(text, &(1..=1_000))
                 })
                 .unwrap_or(default.max_crashes),
             egress_authorities: reader.parsed(

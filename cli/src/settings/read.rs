@@ -1,6 +1,6 @@
 //! Finding a setting, reading it, and collecting what is wrong.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use gatewright_policy::document::Period;
 use gatewright_schemas::Zone;
@@ -180,14 +180,21 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-pub(super) fn number_within<T>(text: &str, least: T, most: T) -> Result<T, String>
+pub(super) fn number_within<T>(text: &str, range: &RangeInclusive<T>) -> Result<T, String>
 where
     T: std::str::FromStr + PartialOrd + fmt::Display,
 {
     text.parse()
         .ok()
-        .filter(|number| (&least..=&most).contains(&number))
-        .ok_or_else(|| format!("`{}` is no number from {least} to {most}", shown(text)))
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            format!(
+                "`{}` is no number from {} to {}",
+                shown(text),
+                range.start(),
+                range.end()
+            )
+        })
 }
 
 pub(super) fn zones(text: &str) -> Result<Vec<Zone>, String> {
@@ -210,7 +217,7 @@ pub(super) fn zones(text: &str) -> Result<Vec<Zone>, String> {
 
 pub(super) fn period(text: &str) -> Result<Duration, String> {
     text.parse::<Period>()
-        .map(|period| period.duration())
+        .map(Period::duration)
         .map_err(|error| error.to_string())
 }
 
