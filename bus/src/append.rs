@@ -38,6 +38,9 @@ pub use group::GroupCommit;
 /// The filter by which the server finds the run's last message.
 const FENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
+/// After this time a replica that has not seen a run's last commit is not slow: the commit is not there.
+const CAUGHT_UP: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Why a commit is not in the stream.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -130,6 +133,7 @@ impl Fleet {
         };
 
         let mut retry = Retry::for_conflicts();
+        let began = std::time::Instant::now();
         loop {
             let attempt = match &self.groups {
                 Some(groups) => groups.send(outgoing.clone()).await,
@@ -144,7 +148,13 @@ impl Fleet {
                         let run = format!("{}/{}", commit.workspace_id, commit.run_id);
                         return Err(AppendError::Fenced { run, fence });
                     }
-                    // A replica that has not caught up yet: ask again.
+                    // A replica that has not caught up yet: ask again. But a stream that lost its tail, at a power failure
+                    // or with an old backup, stays behind the fence: what the writer saw does not exist any more.
+                    None if began.elapsed() > CAUGHT_UP => {
+                        let run = format!("{}/{}", commit.workspace_id, commit.run_id);
+                        tracing::error!(run.id = %commit.run_id, fence, "the stream of events ends before what this writer saw of the run: has it lost its tail?");
+                        return Err(AppendError::Fenced { run, fence });
+                    }
                     None => {}
                 },
                 Attempt::Unknown(why) => {

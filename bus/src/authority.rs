@@ -230,8 +230,8 @@ impl Drop for Keeper {
 #[derive(Debug, Default)]
 struct Copy {
     snapshot: Snapshot,
-    /// The least time, in microseconds, that a beat of the clock took to get here: the clocks' difference and the way.
-    least_delay: Option<i64>,
+    /// The least time that a beat of the clock took to get here lately: the clocks' difference and the way.
+    delays: Delays,
 }
 
 impl LiveSnapshot {
@@ -349,16 +349,42 @@ impl Copy {
     /// so clocks may differ, and beats that come late in a row do not pass for fresh ones.
     fn beat(&mut self, sent: Timestamp, received: Timestamp) {
         let delay = received.as_micros() - sent.as_micros();
-        let least = self.least_delay.map_or(delay, |least| least.min(delay));
-        // The first beat may have lain in the bucket for long: it counts as old as the clocks say.
-        let least = if self.least_delay.is_none() {
-            least.min(0)
-        } else {
-            least
-        };
-        self.least_delay = Some(least);
+        let usual = self.delays.least_with(delay, received);
         self.snapshot
-            .set_synced_at(Timestamp::from_micros(sent.as_micros() + least));
+            .set_synced_at(Timestamp::from_micros(sent.as_micros() + usual));
+    }
+}
+
+/// The least delay of the last minutes, in microseconds. Not of all time: one sender whose clock is wrong would spoil it for good.
+#[derive(Debug, Default)]
+struct Delays {
+    /// Nothing was delivered live yet: the first beat may have lain in the bucket for long.
+    begun: bool,
+    window_began: Timestamp,
+    this_window: Option<i64>,
+    last_window: Option<i64>,
+}
+
+impl Delays {
+    const WINDOW: Duration = Duration::from_mins(1);
+
+    fn least_with(&mut self, delay: i64, now: Timestamp) -> i64 {
+        if !self.begun {
+            self.begun = true;
+            self.window_began = now;
+            // As old as the clocks say; a sender that is ahead is believed to be as young as can be.
+            return delay.min(0);
+        }
+        if now.since(self.window_began) > Self::WINDOW {
+            self.window_began = now;
+            self.last_window = self.this_window.take();
+        }
+        self.this_window = Some(self.this_window.map_or(delay, |least| least.min(delay)));
+        [self.this_window, self.last_window]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(delay)
     }
 }
 
@@ -438,8 +464,28 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_far_ahead_of_the_senders_does_not_make_its_copy_stale() {
+        let mut copy = Copy::default();
+        copy.beat(at(100), at(200));
+        copy.beat(at(101), at(201));
+        assert_eq!(copy.snapshot.synced_at(), Some(at(201)));
+    }
+
+    #[test]
+    fn a_sender_whose_clock_was_wrong_is_forgotten_in_minutes() {
+        let mut copy = Copy::default();
+        copy.beat(at(100), at(100));
+        copy.beat(at(161), at(101));
+        for second in 102..260 {
+            copy.beat(at(second), at(second));
+        }
+        assert_eq!(copy.snapshot.synced_at(), Some(at(259)));
+    }
+
+    #[test]
     fn beats_that_come_late_in_a_row_do_not_pass_for_fresh_ones() {
         let mut copy = Copy::default();
+        copy.beat(at(99), at(99));
         copy.beat(at(100), at(100));
         copy.beat(at(101), at(131));
         copy.beat(at(102), at(131));

@@ -15,6 +15,10 @@ pub fn fresh_id() -> String {
 }
 
 /// A fresh id of a commit.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "32 hexadecimal characters are a token"
+)]
 pub fn fresh_commit_id() -> CommitId {
     #[expect(clippy::expect_used, reason = "32 hexadecimal characters are a token")]
     CommitId::new(fresh_id()).expect("a UUID is a token")

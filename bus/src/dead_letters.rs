@@ -36,7 +36,9 @@ pub enum DeadLetterError {
         reason: String,
     },
     /// It is nothing that a dispatcher takes in.
-    #[error("dead letter {sequence} was published to `{subject}`: only submissions and commands can be sent again")]
+    #[error(
+        "dead letter {sequence} was published to `{subject}`: only submissions and commands can be sent again"
+    )]
     NotReplayable {
         /// Which.
         sequence: u64,
@@ -44,7 +46,9 @@ pub enum DeadLetterError {
         subject: String,
     },
     /// Its secrets were taken out.
-    #[error("dead letter {sequence} is kept without its secrets and cannot be sent again: submit the original")]
+    #[error(
+        "dead letter {sequence} is kept without its secrets and cannot be sent again: submit the original"
+    )]
     Redacted {
         /// Which.
         sequence: u64,
@@ -70,7 +74,7 @@ impl Fleet {
             .page(&self.names.dead_letters(), &filter, after + 1, most)
             .await
             .map_err(|reason| DeadLetterError::Unavailable { reason })?;
-        page.iter().map(|message| self.read_dead(message)).collect()
+        page.iter().map(Self::read_dead).collect()
     }
 
     /// One dead letter by its sequence; none when there is none.
@@ -85,7 +89,7 @@ impl Fleet {
             .await
             .map_err(|error| unavailable(error.to_string()))?;
         match stream.direct_get(sequence).await {
-            Ok(message) => self.read_dead(&message).map(Some),
+            Ok(message) => Self::read_dead(&message).map(Some),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(unavailable(error.to_string())),
         }
@@ -122,7 +126,7 @@ impl Fleet {
             .await?)
     }
 
-    fn read_dead(&self, message: &StreamMessage) -> Result<StoredDeadLetter, DeadLetterError> {
+    fn read_dead(message: &StreamMessage) -> Result<StoredDeadLetter, DeadLetterError> {
         let unreadable = |reason: String| DeadLetterError::Unreadable {
             sequence: message.sequence,
             reason,

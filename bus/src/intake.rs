@@ -17,6 +17,9 @@ use crate::{
     layout::{LayoutError, unavailable, unavailable_boxed},
 };
 
+/// A dead letter's bytes at most, well below what a server takes; a larger one is kept in part.
+const MAX_LETTER: usize = 512 * 1024;
+
 /// A message of the intake.
 #[derive(Debug)]
 pub struct Intake {
@@ -49,9 +52,11 @@ pub enum IntakeKind {
 }
 
 impl Fleet {
-    /// Joins the dispatchers: the messages of the intake, `at_once` of them handed out before the first is settled.
+    /// Joins the dispatchers: the messages of one consumer of the intake ([`Names::submissions_consumer`](crate::Names::submissions_consumer)
+    /// or [`Names::commands_consumer`](crate::Names::commands_consumer)), `at_once` of them handed out before the first is settled.
     pub async fn intake(
         &self,
+        consumer: &str,
         at_once: usize,
     ) -> Result<impl Stream<Item = Result<Intake, String>> + Send + use<>, LayoutError> {
         let what = "read submissions and commands";
@@ -61,7 +66,7 @@ impl Fleet {
             .await
             .map_err(|error| unavailable(what, &error))?;
         let consumer: PullConsumer = stream
-            .get_consumer(self.names.intake_consumer())
+            .get_consumer(consumer)
             .await
             .map_err(|error| unavailable_boxed(what, &error))?;
         let messages = consumer
@@ -138,7 +143,22 @@ impl Fleet {
     pub async fn bury(&self, workspace: &WorkspaceId, letter: &DeadLetter, id: &str) {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, id);
-        let payload = serde_json::to_vec(letter).unwrap_or_default();
+        let mut payload = serde_json::to_vec(letter).unwrap_or_default();
+        if payload.len() > MAX_LETTER {
+            // Written anew, a message can be larger than it came. Its beginning tells enough to find who sent it.
+            let text: Option<String> = letter
+                .json
+                .as_ref()
+                .map(ToString::to_string)
+                .or_else(|| letter.text.clone())
+                .map(|text| text.chars().take(MAX_LETTER / 16).collect());
+            let cut = DeadLetter {
+                json: None,
+                text,
+                ..letter.clone()
+            };
+            payload = serde_json::to_vec(&cut).unwrap_or_default();
+        }
         self.publish_until_stored(&self.names.dead(workspace), headers, payload.into())
             .await;
     }

@@ -110,7 +110,7 @@ impl Fleet {
             Config {
                 retention: RetentionPolicy::WorkQueue,
                 allow_message_schedules: true,
-                duplicate_window: Duration::from_secs(120),
+                duplicate_window: Duration::from_mins(2),
                 description: Some(
                     "Gatewright: submissions, commands and timers, until a dispatcher took them"
                         .into(),
@@ -141,25 +141,36 @@ impl Fleet {
             },
             Config {
                 retention: RetentionPolicy::Limits,
-                duplicate_window: Duration::from_secs(120),
+                duplicate_window: Duration::from_mins(2),
                 description: Some("Gatewright: messages that could not be worked on".into()),
                 ..base(names.dead_letters(), dead)
             },
         ]
     }
 
-    fn intake_consumer_config(&self) -> pull::Config {
+    fn intake_consumer_configs(&self) -> [pull::Config; 2] {
+        let (names, prefix) = (self.names(), self.names().prefix());
+        [
+            Self::intake_consumer_config(
+                names.submissions_consumer(),
+                format!("{prefix}.submit.*"),
+            ),
+            Self::intake_consumer_config(
+                names.commands_consumer(),
+                format!("{prefix}.command.*.*"),
+            ),
+        ]
+    }
+
+    fn intake_consumer_config(name: &str, filter_subject: String) -> pull::Config {
         pull::Config {
-            durable_name: Some(self.names().intake_consumer().into()),
+            durable_name: Some(name.into()),
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
             max_ack_pending: 20_000,
             max_waiting: MAX_WAITING,
             max_deliver: -1,
-            filter_subjects: vec![
-                format!("{}.submit.*", self.names().prefix()),
-                format!("{}.command.*.*", self.names().prefix()),
-            ],
+            filter_subject,
             ..pull::Config::default()
         }
     }
@@ -193,8 +204,10 @@ impl Fleet {
         if !differences.is_empty() {
             return Err(LayoutError::Foreign(differences));
         }
-        self.provision_consumer(&self.names().submissions(), self.intake_consumer_config())
-            .await?;
+        for config in self.intake_consumer_configs() {
+            self.provision_consumer(&self.names().submissions(), config)
+                .await?;
+        }
         for (zone, lane) in zones_and_lanes() {
             self.provision_consumer(
                 &self.names().queue(),
@@ -283,7 +296,10 @@ impl Fleet {
         }
         let consumers = zones_and_lanes()
             .map(|(zone, lane)| (self.names().queue(), self.queue_consumer_config(zone, lane)))
-            .chain([(self.names().submissions(), self.intake_consumer_config())]);
+            .chain(
+                self.intake_consumer_configs()
+                    .map(|config| (self.names().submissions(), config)),
+            );
         for (stream, expected) in consumers {
             let name = expected.durable_name.clone().unwrap_or_default();
             let what = format!("the consumer `{name}` of the stream `{stream}`");

@@ -28,8 +28,8 @@ pub mod presence;
 pub mod queue;
 pub mod request;
 pub mod retry;
-pub mod tail;
 pub mod server_clock;
+pub mod tail;
 pub mod vault;
 
 pub use append::AppendError;

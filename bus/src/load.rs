@@ -1,5 +1,7 @@
 //! A run's history, read from the stream and folded.
 
+use std::time::{Duration, Instant};
+
 use async_nats::{
     Message,
     jetstream::{message::StreamMessage, stream::DirectGetErrorKind},
@@ -7,10 +9,13 @@ use async_nats::{
 use gatewright_run::{RunState, Unevolved};
 use gatewright_schemas::{Commit, RunId, StoredCommit, WorkspaceId};
 
-use crate::{Fleet, Names};
+use crate::{Fleet, Names, retry::Retry};
 
 /// Messages asked for at a time; the server's own limit is 1,000.
 const BATCH: usize = 200;
+
+/// How long a replica that lags is waited for.
+const CATCHES_UP: Duration = Duration::from_secs(5);
 
 /// A run as its history tells.
 #[derive(Debug, Clone)]
@@ -102,6 +107,34 @@ impl Fleet {
         })
         .await?;
         Ok(loaded)
+    }
+
+    /// Reads and folds a run's history at least up to the commit `seen`, which is known to be stored.
+    ///
+    /// A direct get may be answered by a replica that lags. A view older than what is known is no answer: it is asked for
+    /// again, and after some seconds it is an error that passes.
+    pub async fn load_at_least(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        seen: u64,
+    ) -> Result<Loaded, LoadError> {
+        let began = Instant::now();
+        let mut retry = Retry::for_conflicts();
+        loop {
+            let loaded = self.load(workspace, run).await?;
+            if loaded.fence >= seen {
+                return Ok(loaded);
+            }
+            if began.elapsed() > CATCHES_UP {
+                let reason = format!("its commit {seen} cannot be seen yet");
+                return Err(LoadError::Unavailable {
+                    run: format!("{workspace}/{run}"),
+                    reason,
+                });
+            }
+            retry.wait().await;
+        }
     }
 
     /// A run's last commit; none when nothing is stored of it.

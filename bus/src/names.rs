@@ -92,9 +92,14 @@ impl Names {
         self.qualified("workers")
     }
 
-    /// The dispatchers' consumer of submissions and commands.
-    pub fn intake_consumer(&self) -> &'static str {
-        "dispatcher"
+    /// The dispatchers' consumer of submissions.
+    pub fn submissions_consumer(&self) -> &'static str {
+        "submissions"
+    }
+
+    /// The dispatchers' consumer of commands: a revocation does not wait behind a hundred thousand submissions.
+    pub fn commands_consumer(&self) -> &'static str {
+        "commands"
     }
 
     /// The workers' consumer of one zone and lane.

@@ -12,10 +12,11 @@ use async_nats::{
     jetstream::{
         AckKind, Message,
         consumer::{PullConsumer, pull::Batch},
+        context::PublishErrorKind,
     },
 };
 use futures::{FutureExt as _, StreamExt as _};
-use gatewright_schemas::{Lane, Wake, Zone};
+use gatewright_schemas::{Lane, Timestamp, Wake, Zone};
 
 use crate::{
     Fleet,
@@ -31,6 +32,9 @@ const PAGE: usize = 500;
 
 /// How long a pull request waits at the server for a message.
 const LONG_POLL: Duration = Duration::from_secs(20);
+
+/// How long an answer that needs no waiting may take.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// How often a pull request that waits looks whether its connection is still the one it went out on.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -134,6 +138,11 @@ impl Fleet {
             };
             match sent {
                 Ok(_) => return,
+                // No repetition helps, and whoever waits for it would wait for ever.
+                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                    tracing::error!(%subject, %error, "a message is too large for the server and is given up");
+                    return;
+                }
                 Err(error) => {
                     tracing::warn!(%subject, %error, "a message is not stored yet, sending it again");
                     retry.wait().await;
@@ -192,20 +201,18 @@ impl Fleet {
 }
 
 impl Fleet {
-    /// Whether a run that has waited in the queue since `since` cannot be in it any more: everything older is gone.
+    /// Whether a run that has waited in its zone's lane since `since` cannot be there any more: everything as old is gone.
     pub async fn queue_lost(
         &self,
-        since: gatewright_schemas::Timestamp,
-    ) -> Result<bool, LayoutError> {
-        let what = "see the queue";
-        let stream = self
-            .jetstream
-            .get_stream(self.names.queue())
-            .await
-            .map_err(|error| unavailable(what, &error))?;
-        let state = &stream.cached_info().state;
-        let oldest = gatewright_schemas::Timestamp::from(state.first_timestamp);
-        Ok(state.messages == 0 || oldest > since.plus(ACK_WAIT))
+        zone: Zone,
+        lane: Lane,
+        since: Timestamp,
+    ) -> Result<bool, PullError> {
+        let (stream, subject) = (self.names.queue(), self.names.wake(zone, lane));
+        let oldest = self.page(&stream, &subject, 1, 1).await;
+        let oldest = oldest.map_err(|reason| PullError { zone, lane, reason })?;
+        let oldest = oldest.first().map(|message| Timestamp::from(message.time));
+        Ok(oldest.is_none_or(|oldest| oldest > since.plus(ACK_WAIT)))
     }
 }
 
@@ -214,8 +221,12 @@ impl Queue {
     pub async fn take(&self, most: usize) -> Result<Vec<Delivery>, PullError> {
         let connection = self.connection()?;
         let batch = self.consumer.fetch().max_messages(most).messages().await;
-        self.collect(batch.map_err(|error| self.failed(&error))?, connection)
-            .await
+        self.collect(
+            batch.map_err(|error| self.failed(&error))?,
+            connection,
+            AT_ONCE,
+        )
+        .await
     }
 
     /// Waits for one wake-up, and answers with none after a while.
@@ -228,8 +239,13 @@ impl Queue {
             .expires(LONG_POLL)
             .messages()
             .await;
-        self.collect(batch.map_err(|error| self.failed(&error))?, connection)
-            .await
+        let patience = LONG_POLL + AT_ONCE;
+        self.collect(
+            batch.map_err(|error| self.failed(&error))?,
+            connection,
+            patience,
+        )
+        .await
     }
 
     /// The number of the connection that stands now.
@@ -247,13 +263,21 @@ impl Queue {
         }
     }
 
-    async fn collect(&self, mut batch: Batch, connection: u64) -> Result<Vec<Delivery>, PullError> {
+    async fn collect(
+        &self,
+        mut batch: Batch,
+        connection: u64,
+        patience: Duration,
+    ) -> Result<Vec<Delivery>, PullError> {
         let mut deliveries = Vec::new();
         let mut replaced = pin!(self.is_replaced(connection));
+        let mut silent = pin!(tokio::time::sleep(patience));
         loop {
             let message = tokio::select! {
                 biased;
                 message = batch.next() => message,
+                // The consumer's leader may be gone with the request.
+                () = &mut silent => break,
                 // The request went down with its connection: nothing may ever answer it. What came before it did is here.
                 () = &mut replaced => match batch.next().now_or_never() {
                     Some(message) => message,

@@ -141,7 +141,8 @@ impl Dispatcher {
                 Ok(Admitted::Exists(RunStatus::Queued))
             }
             Err(AppendError::Fenced { .. }) => {
-                let there = self.fleet.load(workspace, run_id).await?;
+                // Fenced by 0: there is a first commit, whether or not this replica shows it yet.
+                let there = self.fleet.load_at_least(workspace, run_id, 1).await?;
                 let admitted = self.exists(&there, &content_digest).await?;
                 let is_of_use = matches!(&admitted, Admitted::Exists(s) if !s.is_terminal());
                 // No run of this id has this content, or it has ended: nobody will ask for what was kept.

@@ -65,25 +65,17 @@ impl Dispatcher {
             _ => self.find(workspace, &stamp.commit_id).await?,
         };
         while done.is_none() {
-            let (head, fence) = match self.fleet.last_commit(workspace, &run_id).await? {
-                Some(last) => match last.commit.events.last() {
-                    Some(event) => (
-                        ChainHead {
-                            seq: event.seq,
-                            hash: Some(event.hash.clone()),
-                        },
-                        last.sequence,
-                    ),
-                    None => {
-                        return Ok(refused(
-                            &run_id,
-                            None,
-                            "the chain of authority ends in an empty commit",
-                        ));
-                    }
-                },
-                None => (ChainHead::default(), 0),
-            };
+            let last = self.fleet.last_commit(workspace, &run_id).await?;
+            let last_event = last.as_ref().and_then(|last| last.commit.events.last());
+            let fence = last.as_ref().map_or(0, |last| last.sequence);
+            let head = last_event.map_or_else(ChainHead::default, |event| ChainHead {
+                seq: event.seq,
+                hash: Some(event.hash.clone()),
+            });
+            // What a dispatcher that died, or is slow, has not written yet is written first: by that this is judged.
+            if let Some(event) = last_event {
+                self.spread(workspace, event.seq, &event.body()?).await?;
+            }
             let body = match self
                 .judge(message, workspace, issued_by, &command, stamp.occurred_at)
                 .await?
@@ -169,6 +161,7 @@ impl Dispatcher {
         }))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a command, each a few lines")]
     async fn judge(
         &self,
         message: &Intake,
@@ -381,8 +374,9 @@ impl Dispatcher {
             let Some(ancestor) = self.fleet.capability(workspace, &id).await? else {
                 break;
             };
-            next = ancestor.parent_token_id.clone();
+            let parent = ancestor.parent_token_id.clone();
             known.upsert_token(ancestor);
+            next = parent;
         }
         if let Some(holder) = self
             .fleet
@@ -435,13 +429,12 @@ impl Dispatcher {
                 self.fleet.put_capability(seq, &granted.token).await?;
             }
             EventBody::CapabilityRevoked(revoked) => {
-                if let Some(token) = self.fleet.capability(workspace, &revoked.token_id).await? {
-                    let token = CapabilityToken {
-                        revoked_at: Some(revoked.revoked_at),
-                        ..token
-                    };
-                    self.fleet.put_capability(seq, &token).await?;
-                }
+                let token = self.fleet.capability(workspace, &revoked.token_id).await?;
+                let token = CapabilityToken {
+                    revoked_at: Some(revoked.revoked_at),
+                    ..token.ok_or(HandleError::NotVisibleYet)?
+                };
+                self.fleet.put_capability(seq, &token).await?;
             }
             EventBody::PrincipalRegistered(registered) => {
                 self.fleet.put_principal(seq, &registered.principal).await?;
@@ -471,17 +464,12 @@ impl Dispatcher {
         id: &gatewright_schemas::PrincipalId,
         quarantine: Option<Quarantine>,
     ) -> Result<(), HandleError> {
-        if let Some(principal) = self.fleet.principal(workspace, id).await? {
-            self.fleet
-                .put_principal(
-                    seq,
-                    &Principal {
-                        quarantine,
-                        ..principal
-                    },
-                )
-                .await?;
-        }
+        let principal = self.fleet.principal(workspace, id).await?;
+        let principal = Principal {
+            quarantine,
+            ..principal.ok_or(HandleError::NotVisibleYet)?
+        };
+        self.fleet.put_principal(seq, &principal).await?;
         Ok(())
     }
 }

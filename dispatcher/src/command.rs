@@ -240,7 +240,8 @@ impl Dispatcher {
             return Ok(refused(run_id, None, &reason));
         }
         if progress.created.secrets > 0 {
-            let reason = "the run had secrets, and they were forgotten when it ended: submit it again";
+            let reason =
+                "the run had secrets, and they were forgotten when it ended: submit it again";
             return Ok(refused(run_id, Some(ReasonCode::SecretMissing), reason));
         }
         // A deadline that has passed would fail the new run at once; its start is now.

@@ -25,7 +25,7 @@ use gatewright_bus::{
     retry::Retry,
 };
 use gatewright_run::decide::Undecided;
-use gatewright_schemas::{ReasonCode, Timestamp};
+use gatewright_schemas::{ReasonCode, Timestamp, event::UnreadableEvent};
 use gatewright_store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -60,6 +60,12 @@ pub enum HandleError {
     /// The authority, or a run's secrets, could not be read or written.
     #[error(transparent)]
     Authority(#[from] LayoutError),
+    /// An event of the authority cannot be read by this version.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableEvent),
+    /// What an event says was written is not there: a replica lags.
+    #[error("what was written of the authority before cannot be seen yet")]
+    NotVisibleYet,
     /// A decision is impossible: a fault of this program.
     #[error(transparent)]
     Undecided(#[from] Undecided),
@@ -100,26 +106,36 @@ impl Dispatcher {
         if shutdown.run_until_cancelled(is_known).await == Some(false) {
             tracing::warn!("the policy is not known yet: secrets are told by its last known marks");
         }
-        let mut retry = Retry::for_servers();
-        while !shutdown.is_cancelled() {
-            if let Err(error) = self.take_in(&tasks, &shutdown).await {
-                tracing::warn!(%error, "the intake broke off, joining it again");
-                retry.wait().await;
-            }
-        }
+        let names = self.fleet.names();
+        tokio::join!(
+            self.serve(names.submissions_consumer(), &tasks, &shutdown),
+            self.serve(names.commands_consumer(), &tasks, &shutdown),
+        );
         tasks.close();
         tasks.wait().await;
     }
 
+    /// Works on the messages of one consumer until `shutdown`.
+    async fn serve(&self, consumer: &str, tasks: &TaskTracker, shutdown: &CancellationToken) {
+        let mut retry = Retry::for_servers();
+        while !shutdown.is_cancelled() {
+            if let Err(error) = self.take_in(consumer, tasks, shutdown).await {
+                tracing::warn!(%error, consumer, "the intake broke off, joining it again");
+                retry.wait().await;
+            }
+        }
+    }
+
     async fn take_in(
         &self,
+        consumer: &str,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Result<(), LayoutError> {
-        let intake = self.fleet.intake(AT_ONCE).await?;
+        let intake = self.fleet.intake(consumer, AT_ONCE).await?;
         let mut intake = std::pin::pin!(intake);
         let places = Arc::new(Semaphore::new(AT_ONCE));
-        tracing::info!("taking submissions and commands");
+        tracing::info!(consumer, "taking messages");
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return Ok(());

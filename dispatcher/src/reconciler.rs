@@ -13,7 +13,8 @@ use std::{collections::HashMap, time::Duration};
 
 use gatewright_bus::{Fleet, LoadError, Loaded, clock, presence::Presence};
 use gatewright_schemas::{
-    Command, CommandMessage, RunStatus, StoredCommit, Timestamp, Wake, WorkerHeartbeat, WriterId,
+    Command, CommandMessage, RunId, RunStatus, StoredCommit, Timestamp, Wake, WorkerHeartbeat,
+    WorkspaceId, WriterId,
 };
 use gatewright_store::{Store, approval, run};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often secrets are looked for that outlived their run.
 const LEFTOVERS_EVERY: Duration = Duration::from_mins(10);
 /// How long a run may stand still before it is looked at.
-const STILL: Duration = Duration::from_secs(60);
+const STILL: Duration = Duration::from_mins(1);
 /// Runs and approvals that are looked at in one round.
 const AT_A_TIME: u32 = 500;
 /// Runs under way that are looked at when a worker died, at most.
@@ -144,24 +145,14 @@ async fn bury_worker(fleet: &Fleet, worker: &WorkerHeartbeat) -> Result<(), Mend
     tracing::info!(worker.id = %name, "a worker is gone, waking what it held");
     let listed = fleet.list_workers().await?;
     let is_known = |writer: &WriterId| listed.iter().any(|worker| worker.worker_id == *writer);
+    let reason = format!("gone-{name}-{}", worker.started_at.as_micros());
     let mut woken = 0_usize;
     for wake in fleet.wakes_under_way(MOST).await? {
-        let Some(last) = fleet.last_commit(&wake.workspace_id, &wake.run_id).await? else {
-            continue;
-        };
-        let orphaned = match last.status {
-            // Of a run that it had taken over and not yet moved, the last writer is one who died before.
-            Some(RunStatus::Running) => {
-                (last.writer == *name || !is_known(&last.writer)) && is_let_go(fleet, &last).await
-            }
-            // Taken, perhaps by this worker, and not begun. One that has begun meanwhile ignores the wake-up.
-            Some(RunStatus::Queued) => true,
-            _ => false,
-        };
-        if orphaned {
-            let reason = format!("gone-{name}-{}", worker.started_at.as_micros());
-            wake_as_seen(fleet, &last, &reason).await?;
-            woken += 1;
+        match wake_if_held_by(fleet, name, &is_known, &wake, &reason).await {
+            Ok(done) => woken += usize::from(done),
+            Err(error) if error.is_transient() => return Err(error.into()),
+            // One history that cannot be read must not keep the others from moving on.
+            Err(error) => tracing::error!(run.id = %wake.run_id, %error, "a run is left alone"),
         }
     }
     let is_back = fleet
@@ -174,6 +165,32 @@ async fn bury_worker(fleet: &Fleet, worker: &WorkerHeartbeat) -> Result<(), Mend
     }
     tracing::info!(worker.id = %name, runs = woken, "woke what a worker held");
     Ok(())
+}
+
+/// Wakes the run of a wake-up that is under way, if the worker `name` may have held it; answers whether it did.
+async fn wake_if_held_by(
+    fleet: &Fleet,
+    name: &WriterId,
+    is_known: impl Fn(&WriterId) -> bool,
+    wake: &Wake,
+    reason: &str,
+) -> Result<bool, LoadError> {
+    let Some(last) = fleet.last_commit(&wake.workspace_id, &wake.run_id).await? else {
+        return Ok(false);
+    };
+    let orphaned = match last.status {
+        // Of a run that it had taken over and not yet moved, the last writer is one who died before.
+        Some(RunStatus::Running) => {
+            (last.writer == *name || !is_known(&last.writer)) && is_let_go(fleet, &last).await
+        }
+        // Taken, perhaps by this worker, and not begun. One that has begun meanwhile ignores the wake-up.
+        Some(RunStatus::Queued) => true,
+        _ => false,
+    };
+    if orphaned {
+        wake_as_seen(fleet, &last, reason).await?;
+    }
+    Ok(orphaned)
 }
 
 /// Whether the worker that wrote last does not hold the run any more: it is gone, or says so.
@@ -214,7 +231,9 @@ pub(crate) async fn watch_leftovers(fleet: Fleet, shutdown: CancellationToken) {
         match forget_leftovers(&fleet).await {
             Ok(0) => {}
             Ok(runs) => tracing::warn!(runs, "forgot secrets that had outlived their run"),
-            Err(error) => tracing::warn!(%error, "secrets that outlived their run could not be looked for, trying again"),
+            Err(error) => {
+                tracing::warn!(%error, "secrets that outlived their run could not be looked for, trying again");
+            }
         }
     }
 }
@@ -257,24 +276,12 @@ async fn look(
         now.as_micros() - i64::try_from(STILL.as_micros()).unwrap_or(i64::MAX),
     );
     for run in run::not_moved_since(store, before, now, AT_A_TIME).await? {
-        // The read tables lag; the stream tells how the run really stands.
-        let Some(last) = fleet.last_commit(&run.workspace_id, &run.run_id).await? else {
-            continue;
-        };
-        let orphaned = last.stored_at < before
-            && match last.status {
-                Some(RunStatus::Running) => is_let_go(fleet, &last).await,
-                Some(RunStatus::Queued) => fleet.queue_lost(last.stored_at).await?,
-                _ => false,
-            };
-        if orphaned {
-            tracing::warn!(run.id = %run.run_id, "a run stands still and nobody holds it, waking it");
-            wake_as_seen(
-                fleet,
-                &last,
-                &format!("orphan-{}", now.as_micros() / 60_000_000),
-            )
-            .await?;
+        match wake_if_orphaned(fleet, &run.workspace_id, &run.run_id, before, now).await {
+            Ok(()) => {}
+            Err(MendError::Load(error)) if !error.is_transient() => {
+                tracing::error!(run.id = %run.run_id, %error, "a run is left alone");
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     for lapsed in approval::lapsed(store, now, AT_A_TIME).await? {
@@ -293,4 +300,44 @@ async fn look(
             .await;
     }
     Ok(())
+}
+
+/// Wakes the run if it really stands still and nobody holds it: the read tables lag, the stream tells.
+async fn wake_if_orphaned(
+    fleet: &Fleet,
+    workspace: &WorkspaceId,
+    run: &RunId,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<(), MendError> {
+    let Some(last) = fleet.last_commit(workspace, run).await? else {
+        return Ok(());
+    };
+    let orphaned = last.stored_at < before
+        && match last.status {
+            Some(RunStatus::Running) => is_let_go(fleet, &last).await,
+            Some(RunStatus::Queued) => is_out_of_queue(fleet, &last).await?,
+            _ => false,
+        };
+    if orphaned {
+        tracing::warn!(run.id = %run, "a run stands still and nobody holds it, waking it");
+        let reason = format!("orphan-{}", now.as_micros() / 60_000_000);
+        wake_as_seen(fleet, &last, &reason).await?;
+    }
+    Ok(())
+}
+
+/// Whether no wake-up of the run can be in its queue any more.
+async fn is_out_of_queue(fleet: &Fleet, last: &StoredCommit) -> Result<bool, MendError> {
+    let (workspace, run) = (&last.commit.workspace_id, &last.commit.run_id);
+    let Some(progress) = fleet.load(workspace, run).await?.state.progress else {
+        return Ok(false);
+    };
+    let created = &progress.created;
+    // A run that was put off is queued only when its time has come.
+    let since = created
+        .submission
+        .not_before
+        .map_or(last.stored_at, |due| due.max(last.stored_at));
+    Ok(fleet.queue_lost(created.zone, created.lane, since).await?)
 }

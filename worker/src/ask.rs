@@ -1,6 +1,6 @@
 //! Putting a call before the gate, and making of its answer what the run records.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
@@ -13,10 +13,11 @@ use gatewright_run::{
     decide::{self, Asked, Invocation, Undecided},
 };
 use gatewright_schemas::{
-    Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, ReasonCode, Stage, StepId,
-    Timestamp,
+    Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, PrincipalId, ReasonCode, Stage,
+    StepId, Timestamp,
     event::{ApprovalQuestion, ApprovalRequested, EgressBlocked},
 };
+use serde_json::Value;
 
 use crate::{
     Worker,
@@ -27,6 +28,14 @@ use crate::{
 
 /// How long a worker waits for a fresh copy of the policy before it asks the gate all the same, which then denies.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a replica that lags is waited for.
+const CATCHES_UP: Duration = Duration::from_secs(3);
+
+/// The gate is asked about the call itself…
+const TOOL: &str = "tool";
+/// …and about the request to the outside that it makes.
+const EGRESS: &str = "egress";
 
 /// Which way the gate showed.
 pub(crate) enum Way {
@@ -46,6 +55,34 @@ pub(crate) struct Permitted {
     pub(crate) rules: Rules,
 }
 
+/// A call as it is put before the gate.
+struct Question {
+    input: Input,
+    resolved: ResolvedCall,
+    request: ToolCallRequest,
+    /// The request to the outside that the call begins with, where it makes one.
+    first_hop: Option<HopRequest>,
+    grant: Option<Grant>,
+}
+
+/// A call that does not get as far as the gate.
+struct Unfit {
+    error: ErrorInfo,
+    events: Vec<EventBody>,
+}
+
+/// What the gate answered, both times where it was asked twice.
+struct Answers {
+    asked: Vec<Asked>,
+    permit: Option<Permit>,
+    principal_id: Option<PrincipalId>,
+    rules: Rules,
+    /// The input as it may be shown.
+    shown_input: Value,
+    /// `egress.requested`, where the call begins with a request to the outside.
+    requested: Option<EventBody>,
+}
+
 impl Worker {
     /// Asks the gate about the call, under the state of the world as this worker knows it now.
     pub(crate) async fn ask(
@@ -54,47 +91,53 @@ impl Worker {
         call: &PlannedCall,
     ) -> Result<Way, TurnError> {
         let state = &hand.run.state;
-        let Some(progress) = &state.progress else {
-            return Err(Undecided::NotFound.into());
+        let question = match self.question(hand, call).await? {
+            Ok(question) => question,
+            Err(Unfit { error, events }) => {
+                let refused = decide::refuse(state, hand.turn, call, &[], events, error)?;
+                return Ok(Way::Barred(Box::new(refused)));
+            }
         };
-        let barred = |decided| Ok(Way::Barred(Box::new(decided)));
+        let max_age = self.0.authority.read(max_age);
+        self.0.authority.fresh(max_age, PATIENCE).await;
+        let answers = self
+            .0
+            .authority
+            .read(|snapshot| question.put(snapshot, call, clock::now()));
+        self.way(hand, call, question, answers)
+    }
 
+    /// Makes the question: finds the tool, checks the input, reads the hosts in it.
+    async fn question(
+        &self,
+        hand: &AtHand<'_>,
+        call: &PlannedCall,
+    ) -> Result<Result<Question, Unfit>, TurnError> {
+        let state = &hand.run.state;
+        let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
+        let unfit = |error, events| Ok(Err(Unfit { error, events }));
         let input = match self.input_of(hand, progress, call).await? {
             Ok(input) => input,
-            Err(missing) => {
-                let error = secrets_are_gone(missing, call);
-                return barred(decide::refuse(
-                    state,
-                    hand.turn,
-                    call,
-                    &[],
-                    Vec::new(),
-                    error,
-                )?);
-            }
+            Err(missing) => return unfit(secrets_are_gone(missing, call), Vec::new()),
         };
         let resolved = match self.0.registry.resolve(&call.tool_name, input.real()) {
             Ok(resolved) => resolved,
-            Err(error) => {
-                let error = input.cleaned(error);
-                return barred(decide::refuse(
-                    state,
-                    hand.turn,
-                    call,
-                    &[],
-                    Vec::new(),
-                    error,
-                )?);
-            }
+            Err(error) => return unfit(input.cleaned(error), Vec::new()),
         };
-        let Some(step_id) = step_of(progress) else {
-            return Err(Undecided::NotFound.into());
+        let through_gateway = resolved.definition().through_gateway;
+        let first_hop = through_gateway.then(|| first_hop(&call.tool_call_id, input.real()));
+        let first_hop = match first_hop.transpose() {
+            Ok(first_hop) => first_hop,
+            Err(error) => {
+                let blocked = blocked_hop(call, "", &error);
+                return unfit(error, vec![blocked]);
+            }
         };
         let request = ToolCallRequest {
             workspace_id: state.workspace_id.clone(),
             room_id: progress.created.submission.room_id.clone(),
             run_id: state.run_id.clone(),
-            step_id,
+            step_id: step_of(progress).ok_or(Undecided::NotFound)?,
             tool_call_id: call.tool_call_id.clone(),
             context: progress.context.clone(),
             tool: resolved.policy_facts(),
@@ -102,81 +145,57 @@ impl Worker {
             hosts: hosts_in(input.real()),
             sandbox_permissions: call.sandbox_permissions.clone(),
         };
-        let first_hop = match resolved
-            .definition()
-            .through_gateway
-            .then(|| first_hop(&call.tool_call_id, input.real()))
-        {
-            None => None,
-            Some(Ok(hop)) => Some(hop),
-            Some(Err(error)) => {
-                let events = vec![blocked_hop(call, "", &error)];
-                return barred(decide::refuse(state, hand.turn, call, &[], events, error)?);
-            }
-        };
-        let grant = grant_of(progress, call);
+        Ok(Ok(Question {
+            grant: grant_of(progress, call),
+            input,
+            resolved,
+            request,
+            first_hop,
+        }))
+    }
 
-        let max_age = self.0.authority.read(max_age);
-        self.0.authority.fresh(max_age, PATIENCE).await;
-        let now = clock::now();
-        // One state of the world for both questions.
-        let (answer, egress, rules) = self.0.authority.read(|snapshot| {
-            let answer = ask_tool(snapshot, &request, grant.as_ref(), now);
-            let is_denied = answer.record().blocked && answer.record().decision == Decision::Deny;
-            let egress = first_hop.as_ref().filter(|_| !is_denied).map(|hop| {
-                let hop_request = egress_request(&request, hop);
-                ask_egress(snapshot, &hop_request, grant.as_ref(), now)
-                    .into_parts()
-                    .0
-            });
-            (answer, egress, rules_of(snapshot))
-        });
-        let Redacted {
-            value: shown_input,
-            secrets,
-        } = input.shown(&call.input, &rules.marks);
-        let principal_id = answer.principal_id().cloned();
-        let (record, permit) = answer.into_parts();
-        let mut asked = vec![asked_of(
-            "tool",
-            &request,
-            request.tool.action_type.clone(),
-            record,
-            &secrets,
-        )];
-        let requested = first_hop.as_ref().map(|hop| hop.requested(&secrets));
-        if let (Some(hop), Some(record)) = (&first_hop, egress) {
-            asked.push(asked_of(
-                "egress",
-                &request,
-                Some(hop.action_type.clone()),
-                record,
-                &secrets,
-            ));
-        }
-
+    /// What comes of the answers: the intent, a park, or a refusal.
+    fn way(
+        &self,
+        hand: &AtHand<'_>,
+        call: &PlannedCall,
+        question: Question,
+        answers: Answers,
+    ) -> Result<Way, TurnError> {
+        let state = &hand.run.state;
+        let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
+        let Question {
+            input,
+            resolved,
+            request,
+            first_hop,
+            grant,
+        } = question;
+        let Answers {
+            asked,
+            permit,
+            principal_id,
+            rules,
+            shown_input,
+            requested,
+        } = answers;
+        // The heaviest answer that stops the call; of two alike the tool call's own.
         let barrier = asked
             .iter()
             .filter(|asked| asked.record.blocked)
-            .max_by_key(|asked| (asked.record.decision, asked.category == "tool"));
+            .max_by_key(|asked| (asked.record.decision, asked.category == TOOL));
         let Some(barrier) = barrier else {
-            let Some(permit) = permit else {
-                return Err(Undecided::NotFound.into());
+            let permit = permit.ok_or(Undecided::NotFound)?;
+            let invocation = Invocation {
+                permit: &permit,
+                asked,
+                effect: resolved.facts.effect,
+                idempotent: resolved.facts.idempotent,
+                shown_input,
+                approval_id: grant.as_ref().map(|grant| grant.approval_id.clone()),
+                before: requested.into_iter().collect(),
             };
-            let decided = decide::invoke(
-                state,
-                hand.turn,
-                call,
-                Invocation {
-                    permit: &permit,
-                    asked,
-                    effect: resolved.facts.effect,
-                    idempotent: resolved.facts.idempotent,
-                    shown_input,
-                    approval_id: grant.as_ref().map(|grant| grant.approval_id.clone()),
-                    before: requested.into_iter().collect(),
-                },
-            );
+            let decided = decide::invoke(state, hand.turn, call, invocation)?;
             let permitted = Permitted {
                 permit,
                 resolved,
@@ -185,15 +204,13 @@ impl Worker {
                 grant,
                 rules,
             };
-            return Ok(Way::Open(Box::new(decided?), Box::new(permitted)));
+            return Ok(Way::Open(Box::new(decided), Box::new(permitted)));
         };
 
-        let fails_at_once = progress
-            .context
-            .as_ref()
-            .is_ok_and(|c| c.on_approval == OnApproval::Fail);
-        if barrier.record.decision == Decision::RequireApproval && !fails_at_once {
-            let request = ApprovalRequested {
+        let context = progress.context.as_ref();
+        let waits = context.is_ok_and(|c| c.on_approval == OnApproval::Wait);
+        let decided = if barrier.record.decision == Decision::RequireApproval && waits {
+            let approval = ApprovalRequested {
                 approval_id: progress.next_approval_id(&call.tool_call_id),
                 question: ApprovalQuestion::MakeTheCall,
                 tool_call_id: call.tool_call_id.clone(),
@@ -205,24 +222,18 @@ impl Worker {
                 decision: Some(both(&asked, &barrier.record)),
                 expires_at: self.ask_until(),
             };
-            return barred(decide::park_for_approval(
-                state, hand.turn, call, &asked, request,
-            )?);
-        }
-        let stage = if barrier.category == "egress" {
-            Stage::Egress
+            decide::park_for_approval(state, hand.turn, call, &asked, approval)?
+        } else if barrier.category == TOOL {
+            let error = ErrorInfo::blocked(Stage::ToolPolicy, &barrier.record);
+            decide::refuse(state, hand.turn, call, &asked, Vec::new(), error)?
         } else {
-            Stage::ToolPolicy
+            let error = ErrorInfo::blocked(Stage::Egress, &barrier.record);
+            let host = first_hop.as_ref().map_or("", |hop| hop.host().as_str());
+            let mut events: Vec<EventBody> = requested.into_iter().collect();
+            events.push(blocked_hop(call, host, &error));
+            decide::refuse(state, hand.turn, call, &asked, events, error)?
         };
-        let error = ErrorInfo::blocked(stage, &barrier.record);
-        let mut events = Vec::new();
-        if let (Stage::Egress, Some(hop)) = (stage, &first_hop) {
-            events.extend(requested);
-            events.push(blocked_hop(call, hop.host().as_str(), &error));
-        }
-        barred(decide::refuse(
-            state, hand.turn, call, &asked, events, error,
-        )?)
+        Ok(Way::Barred(Box::new(decided)))
     }
 
     /// The call's input with its secrets in their places.
@@ -246,9 +257,16 @@ impl Worker {
         let vault = hand
             .vault
             .get_or_try_init(|| async {
-                let kept = Retry::for_servers()
-                    .run("reading secrets", LayoutError::is_transient, read)
-                    .await?;
+                let ask =
+                    || Retry::for_servers().run("reading secrets", LayoutError::is_transient, read);
+                let mut kept = ask().await?;
+                // A replica that lags shows none of a run that has some: it is asked again before it is believed.
+                let mut retry = Retry::for_conflicts();
+                let asked = Instant::now();
+                while kept.is_none() && asked.elapsed() < CATCHES_UP {
+                    retry.wait().await;
+                    kept = ask().await?;
+                }
                 // Calls that refer to none of them can go on.
                 Ok::<_, TurnError>(kept.unwrap_or_default())
             })
@@ -258,13 +276,52 @@ impl Worker {
 
     /// When an approval that is asked for now lapses.
     pub(crate) fn ask_until(&self) -> Timestamp {
-        const DEFAULT: Duration = Duration::from_secs(24 * 3600);
+        const DEFAULT: Duration = Duration::from_hours(24);
         let ttl = self.0.authority.read(|snapshot| {
             snapshot
                 .policy()
                 .map_or(DEFAULT, |policy| policy.document().approvals.ttl.duration())
         });
         clock::now().plus(ttl)
+    }
+}
+
+impl Question {
+    /// Puts the question under one state of the world: the call itself, and unless that is denied its request to the outside.
+    fn put(&self, snapshot: &Snapshot, call: &PlannedCall, now: Timestamp) -> Answers {
+        let rules = rules_of(snapshot);
+        let Redacted {
+            value: shown_input,
+            secrets,
+        } = self.input.shown(&call.input, &rules.marks);
+        let grant = self.grant.as_ref();
+        let answer = ask_tool(snapshot, &self.request, grant, now);
+        let principal_id = answer.principal_id().cloned();
+        let (record, permit) = answer.into_parts();
+        let is_denied = record.blocked && record.decision == Decision::Deny;
+        let action_type = self.request.tool.action_type.clone();
+        let mut asked = vec![asked_of(TOOL, &self.request, action_type, record, &secrets)];
+        if let Some(hop) = self.first_hop.as_ref().filter(|_| !is_denied) {
+            let hop_request = egress_request(&self.request, hop);
+            let (record, _) = ask_egress(snapshot, &hop_request, grant, now).into_parts();
+            let action_type = Some(hop.action_type.clone());
+            asked.push(asked_of(
+                EGRESS,
+                &self.request,
+                action_type,
+                record,
+                &secrets,
+            ));
+        }
+        let requested = self.first_hop.as_ref().map(|hop| hop.requested(&secrets));
+        Answers {
+            asked,
+            permit,
+            principal_id,
+            rules,
+            shown_input,
+            requested,
+        }
     }
 }
 

@@ -24,6 +24,7 @@ impl Worker {
         hand: &AtHand<'_>,
         call: &PlannedCall,
         permitted: Permitted,
+        is_fresh: bool,
     ) -> Result<Decided, TurnError> {
         let Permitted {
             permit,
@@ -54,29 +55,31 @@ impl Worker {
         let began = Instant::now();
         let mut retry = Retry::forever(Duration::from_millis(200), Duration::from_secs(5));
         let mut events = Vec::new();
-        let mut permit = Some(permit);
+        // A permit that got old is dropped, and the gate is asked again.
+        let mut permit = Some(permit).filter(|_| is_fresh);
         let mut executions = 0;
         let (result, took_effect) = loop {
             // A repetition passes the gate like any other call: what was revoked meanwhile holds at once.
-            let permit = match permit.take() {
-                Some(permit) => permit,
-                None => {
-                    let answer = self.0.authority.read(|snapshot| {
-                        ask_tool(snapshot, &request, grant.as_ref(), clock::now())
-                    });
-                    match answer.into_parts() {
-                        (_, Some(permit)) => permit,
-                        (record, None) => {
-                            let error = ErrorInfo::blocked(Stage::ToolPolicy, &record);
-                            break (Err(error), TookEffect::Answered);
-                        }
+            let permit = if let Some(permit) = permit.take() {
+                permit
+            } else {
+                let answer = self
+                    .0
+                    .authority
+                    .read(|snapshot| ask_tool(snapshot, &request, grant.as_ref(), clock::now()));
+                match answer.into_parts() {
+                    (_, Some(permit)) => permit,
+                    (record, None) => {
+                        let error = ErrorInfo::blocked(Stage::ToolPolicy, &record);
+                        break (Err(error), TookEffect::Answered);
                     }
                 }
             };
             executions += 1;
             let execution = tokio::select! {
-                execution = execute_with_limits(resolved.tool.as_ref(), permit, &order) => execution,
+                biased;
                 () = hand.hold.interrupted.cancelled() => return Err(TurnError::Interrupted),
+                execution = execute_with_limits(resolved.tool.as_ref(), permit, &order) => execution,
             };
             let Execution {
                 outcome,

@@ -1,7 +1,7 @@
 //! The runs that this worker holds right now.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The runs that are held, by `<workspace>/<run>`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Held(Arc<Mutex<HashMap<String, Vec<CancellationToken>>>>);
+pub(crate) struct Held(Arc<Mutex<HashMap<String, CancellationToken>>>);
 
 /// A run that is held, until this is dropped.
 #[derive(Debug)]
@@ -21,20 +21,23 @@ pub(crate) struct Hold {
 }
 
 impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<CancellationToken>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn hold(&self, run: String) -> Hold {
-        let interrupted = CancellationToken::new();
-        self.lock()
-            .entry(run.clone())
-            .or_default()
-            .push(interrupted.clone());
-        Hold {
-            held: self.clone(),
-            run,
-            interrupted,
+    /// Takes hold of a run; nothing when another turn of this worker holds it.
+    pub(crate) fn hold(&self, run: String) -> Option<Hold> {
+        match self.lock().entry(run) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => {
+                let run = free.key().clone();
+                let interrupted = free.insert(CancellationToken::new()).clone();
+                Some(Hold {
+                    held: self.clone(),
+                    run,
+                    interrupted,
+                })
+            }
         }
     }
 
@@ -43,7 +46,7 @@ impl Held {
     }
 
     pub(crate) fn interrupt(&self, run: &str) {
-        for interrupted in self.lock().get(run).into_iter().flatten() {
+        if let Some(interrupted) = self.lock().get(run) {
             interrupted.cancel();
         }
     }
@@ -55,13 +58,6 @@ impl Held {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut held = self.held.lock();
-        // Two wake-ups of one run may be at hand for a moment: each takes back only its own.
-        if let Some(holds) = held.get_mut(&self.run) {
-            holds.pop();
-            if holds.is_empty() {
-                held.remove(&self.run);
-            }
-        }
+        self.held.lock().remove(&self.run);
     }
 }

@@ -1,6 +1,6 @@
 //! The worker: takes runs from the queue, asks the gate about every tool call, executes what it allows, records what happened.
 //!
-//! Start at [`turn`]: one wake-up, from the history to the acknowledgement, in a screen.
+//! Start at `turn`: one wake-up, from the history to the acknowledgement, in a screen.
 //!
 //! - `pull` takes as many wake-ups as there are free slots, interactive ones first.
 //! - `ask` puts a call before the gate (`gatewright_policy::authorize_tool_call`), the only source of the permit that a tool's `execute` consumes.

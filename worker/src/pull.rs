@@ -11,16 +11,18 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use gatewright_bus::{
     clock,
     queue::{Delivery, Queue},
     retry::Retry,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 use tokio_util::task::TaskTracker;
 
-use crate::Worker;
+use crate::{Worker, turn::keep_alive};
 
 /// Wake-ups taken in one request at most.
 const MOST: usize = 64;
@@ -72,13 +74,11 @@ impl Slots {
     }
 }
 
-type LongRequest<'a> = BoxFuture<'a, (usize, Vec<Delivery>)>;
-
 /// Takes wake-ups and gives each a turn of its own, for ever.
 pub(crate) async fn pull(worker: &Worker, turns: &TaskTracker) {
     let queues = &worker.0.queues;
     let mut hot = vec![true; queues.len()];
-    let mut idle: FuturesUnordered<LongRequest<'_>> = FuturesUnordered::new();
+    let mut idle: JoinSet<usize> = JoinSet::new();
     let mut retry = Retry::for_servers();
     loop {
         worker.0.slots.come_round();
@@ -92,7 +92,7 @@ pub(crate) async fn pull(worker: &Worker, turns: &TaskTracker) {
                     if let Some(hot) = hot.get_mut(index) {
                         *hot = false;
                     }
-                    idle.push(wait(index, queue).boxed());
+                    idle.spawn(wait(worker.clone(), turns.clone(), index, queue.clone()));
                 }
                 Ok(taken) => {
                     retry = Retry::for_servers();
@@ -110,27 +110,29 @@ pub(crate) async fn pull(worker: &Worker, turns: &TaskTracker) {
         drop(places);
         // While something is hot, an idle queue's answer is taken in passing; otherwise it is waited for.
         let woken = if all_idle {
-            idle.next().await
+            idle.join_next().await
         } else {
-            idle.next().now_or_never().flatten()
+            idle.try_join_next()
         };
-        if let Some((index, deliveries)) = woken {
-            if let Some(hot) = hot.get_mut(index) {
-                *hot = true;
-            }
-            for delivery in deliveries {
-                start(worker, turns, delivery, None);
-            }
+        if let Some(Ok(index)) = woken
+            && let Some(hot) = hot.get_mut(index)
+        {
+            *hot = true;
         }
     }
 }
 
-async fn wait(index: usize, queue: &Queue) -> (usize, Vec<Delivery>) {
-    let deliveries = queue.wait().await.unwrap_or_else(|error| {
-        tracing::debug!(%error, "a long request ended");
-        Vec::new()
-    });
-    (index, deliveries)
+/// Waits for a wake-up of an idle queue and starts its turn at once: nothing that was handed out lies about with its clock ticking.
+async fn wait(worker: Worker, turns: TaskTracker, index: usize, queue: Queue) -> usize {
+    match queue.wait().await {
+        Ok(deliveries) => {
+            for delivery in deliveries {
+                start(&worker, &turns, delivery, None);
+            }
+        }
+        Err(error) => tracing::debug!(%error, "a long request ended"),
+    }
+    index
 }
 
 /// Gives the wake-up a turn, in `place` or in the next that is free. Its lease is kept alive from now on.
@@ -142,9 +144,13 @@ fn start(
 ) {
     let worker = worker.clone();
     turns.spawn(async move {
-        let place = match place {
-            Some(place) => Some(place),
-            None => worker.0.slots.take(1).await.pop(),
+        let place = if let Some(place) = place {
+            Some(place)
+        } else {
+            tokio::select! {
+                mut taken = worker.0.slots.take(1) => taken.pop(),
+                never = keep_alive(&delivery) => match never {},
+            }
         };
         worker.take_turn(delivery).await;
         drop(place);

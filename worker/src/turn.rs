@@ -3,13 +3,13 @@
 //! Load the run, decide what is next, ask the gate, append the intent, execute, append the outcome; again until the run ends or parks;
 //! then acknowledge. Whoever is fenced on the way stops where it is: no effect, no acknowledgement.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewright_bus::{
     AppendError, LoadError, Loaded, clock,
     layout::LayoutError,
+    presence::Presence,
     queue::{Delivery, EXTEND_EVERY},
-    retry::Retry,
 };
 use gatewright_policy::{
     Snapshot,
@@ -24,6 +24,28 @@ use gatewright_schemas::{DeadLetter, ReasonCode, RunStatus, Wake, WorkspaceId};
 use tokio::sync::OnceCell;
 
 use crate::{Worker, ask::Way, held::Hold};
+
+/// When a run that somebody holds is looked at again.
+const LATER: Duration = Duration::from_secs(5);
+/// How old an answer of the gate may be when the call is executed.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How far a turn went.
+enum Went {
+    /// The run ended or parked, or had nothing to do for this wake-up: the message can be forgotten.
+    AllTheWay,
+    /// The worker is to stop: another one goes on at once.
+    ToHandBack,
+    /// Another worker holds the run; should it die meanwhile, the message comes again.
+    NotNow,
+}
+
+/// What a wake-up gives a right to.
+enum Taken<'a> {
+    InHand(Box<AtHand<'a>>),
+    NothingToDo,
+    HeldElsewhere,
+}
 
 /// Why a turn ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -72,40 +94,44 @@ impl Worker {
                     .await;
             }
         };
-        let hold = self
-            .0
-            .held
-            .hold(format!("{}/{}", wake.workspace_id, wake.run_id));
+        // Another turn of this worker holds the run, after an outage longer than a lease or under another wake-up.
+        // It keeps the lease alive, if this is the same message; if it is another, its next delivery finds the run moved on.
+        let Some(hold) = self.0.held.hold(name_of(wake)) else {
+            return;
+        };
         let ended = tokio::select! {
             ended = self.advance(&delivery, wake, &hold) => ended,
             never = keep_alive(&delivery) => match never {},
         };
         match ended {
-            Ok(true) => delivery.ack().await,
-            Ok(false) => delivery.give_back(None).await,
+            Ok(Went::AllTheWay) => delivery.ack().await,
+            Ok(Went::ToHandBack) => delivery.give_back(None).await,
+            Ok(Went::NotNow) => delivery.give_back(Some(LATER)).await,
             Err(error) => self.stop(&delivery, wake, error).await,
         }
     }
 
-    /// Moves the run as far as it goes; answers whether it went all the way, or has to be handed back.
+    /// Moves the run as far as it goes.
     async fn advance(
         &self,
         delivery: &Delivery,
         wake: &Wake,
         hold: &Hold,
-    ) -> Result<bool, TurnError> {
-        let Some(mut hand) = self.take_in_hand(delivery, wake, hold).await? else {
-            return Ok(true);
+    ) -> Result<Went, TurnError> {
+        let mut hand = match self.take_in_hand(delivery, wake, hold).await? {
+            Taken::InHand(hand) => *hand,
+            Taken::NothingToDo => return Ok(Went::AllTheWay),
+            Taken::HeldElsewhere => return Ok(Went::NotNow),
         };
         loop {
             let state = &hand.run.state;
             let decided = match next(state) {
                 Next::Nothing => {
                     self.0.fleet.forget_secrets_if_ended(&hand.run).await;
-                    return Ok(true);
+                    return Ok(Went::AllTheWay);
                 }
                 // A worker that is to stop hands the run on between two calls.
-                _ if self.0.draining.is_cancelled() => return Ok(false),
+                _ if self.0.draining.is_cancelled() => return Ok(Went::ToHandBack),
                 _ if self.is_poison(&hand) => {
                     self.bury_run(delivery, wake).await;
                     decide::exhaust(state, hand.turn, self.0.config.max_crashes)?
@@ -128,8 +154,11 @@ impl Worker {
                     match self.ask(&hand, &call).await? {
                         Way::Barred(decided) => *decided,
                         Way::Open(decided, permitted) => {
+                            let asked = Instant::now();
                             self.append(&mut hand, *decided).await?;
-                            self.execute(&hand, &call, *permitted).await?
+                            // An intent that took long to store may have outlived the answer that it rests on.
+                            let is_fresh = asked.elapsed() < FRESH;
+                            self.execute(&hand, &call, *permitted, is_fresh).await?
                         }
                     }
                 }
@@ -144,50 +173,55 @@ impl Worker {
         delivery: &Delivery,
         wake: &Wake,
         hold: &'a Hold,
-    ) -> Result<Option<AtHand<'a>>, TurnError> {
+    ) -> Result<Taken<'a>, TurnError> {
         let turn = Turn {
             lease: delivery.sequence,
         };
         // A first delivery may trust the hint: a stale one is fenced at its first append, before any effect.
         if let (1, Some(commit)) = (delivery.delivered, &wake.hint) {
             let run = Loaded::from_hint(commit, wake.seen)?;
-            return Ok(self
-                .is_in_zone(delivery, &run)
-                .then(|| AtHand::new(run, turn, hold)));
+            if !is_in_zone(delivery, &run) {
+                return Ok(Taken::NothingToDo);
+            }
+            return Ok(Taken::InHand(Box::new(AtHand::new(run, turn, hold))));
         }
-        let run = self.load(wake).await?;
+        let (workspace, run_id) = (&wake.workspace_id, &wake.run_id);
+        let run = self
+            .0
+            .fleet
+            .load_at_least(workspace, run_id, wake.seen)
+            .await?;
         let Some(progress) = &run.state.progress else {
-            return Ok(None);
+            return Ok(Taken::NothingToDo);
         };
         let is_as_seen = run.fence == wake.seen;
         let is_ours = progress.lease == Some(delivery.sequence);
         // Neither: the run went on under another wake-up, and this one has nothing to say.
         let is_due = (is_as_seen || is_ours) && !progress.status.is_terminal();
-        let takes = is_due && self.is_in_zone(delivery, &run);
-        if !takes {
+        if !is_due || !is_in_zone(delivery, &run) {
             // Whoever ended it may have died before this.
             self.0.fleet.forget_secrets_if_ended(&run).await;
-            return Ok(None);
+            return Ok(Taken::NothingToDo);
         }
-        Ok(Some(AtHand::new(run, turn, hold)))
+        // The lease lapsed. After an outage it did so for healthy workers as well, and they say so.
+        if is_ours && progress.status == RunStatus::Running && self.is_held_elsewhere(wake).await? {
+            return Ok(Taken::HeldElsewhere);
+        }
+        Ok(Taken::InHand(Box::new(AtHand::new(run, turn, hold))))
     }
 
-    async fn load(&self, wake: &Wake) -> Result<Loaded, LoadError> {
-        Retry::for_servers()
-            .run("loading a run", LoadError::is_transient, || {
-                self.0.fleet.load(&wake.workspace_id, &wake.run_id)
-            })
-            .await
-    }
-
-    /// A run comes through its own zone's queue or not at all, whatever a message says.
-    fn is_in_zone(&self, delivery: &Delivery, run: &Loaded) -> bool {
-        let zone = run.state.progress.as_ref().map(|p| p.created.zone);
-        let is_in_zone = zone == Some(delivery.zone);
-        if !is_in_zone {
-            tracing::error!(run.id = %run.state.run_id, queue.zone = %delivery.zone, "a wake-up came through another zone's queue and is dropped");
-        }
-        is_in_zone
+    /// Whether the worker that wrote last is alive and holds the run.
+    async fn is_held_elsewhere(&self, wake: &Wake) -> Result<bool, TurnError> {
+        let last = self
+            .0
+            .fleet
+            .last_commit(&wake.workspace_id, &wake.run_id)
+            .await?;
+        let Some(last) = last.filter(|last| last.writer != *self.0.fleet.writer()) else {
+            return Ok(false);
+        };
+        let presence = self.0.fleet.ping(&last.writer, &name_of(wake)).await;
+        Ok(presence == Presence::Alive { holds: true })
     }
 
     /// Appends what was decided; afterwards the run at hand is where that leaves it.
@@ -200,9 +234,10 @@ impl Worker {
         });
         let append = self.0.fleet.append(&sealed, hand.run.fence);
         let fence = tokio::select! {
-            fence = append => fence?,
+            biased;
             // The run is over: whether or not this commit is stored, nothing may follow.
             () = hand.hold.interrupted.cancelled() => return Err(TurnError::Interrupted),
+            fence = append => fence?,
         };
         hand.run = Loaded {
             state: sealed.state,
@@ -219,8 +254,12 @@ impl Worker {
             // Fenced: somebody else moves the run, or ended it. Where it has ended, or goes on under another wake-up,
             // this one has nothing left to say. Otherwise the message is now that somebody's, and what would be said
             // of it here would be said of their turn: giving it back would take the run from them.
-            TurnError::Append(AppendError::Fenced { .. }) | TurnError::Interrupted => {
-                let loaded = self.0.fleet.load(&wake.workspace_id, run).await;
+            TurnError::Append(AppendError::Fenced { fence, .. }) => {
+                let loaded = self
+                    .0
+                    .fleet
+                    .load_at_least(&wake.workspace_id, run, fence + 1)
+                    .await;
                 let progress = loaded.ok().and_then(|loaded| loaded.state.progress);
                 let is_settled = progress.is_some_and(|progress| {
                     progress.status.is_terminal() || progress.lease != Some(delivery.sequence)
@@ -229,6 +268,11 @@ impl Worker {
                 if is_settled {
                     delivery.ack().await;
                 }
+            }
+            // Somebody ended the run; the next delivery sees it and forgets the message.
+            TurnError::Interrupted => {
+                tracing::info!(run.id = %run, "interrupted, stopping");
+                delivery.give_back(None).await;
             }
             TurnError::Load(error) if !error.is_transient() => {
                 tracing::error!(run.id = %run, %error, "a history cannot be read");
@@ -293,8 +337,23 @@ impl Worker {
     }
 }
 
+/// `<workspace>/<run>`
+fn name_of(wake: &Wake) -> String {
+    format!("{}/{}", wake.workspace_id, wake.run_id)
+}
+
+/// A run comes through its own zone's queue or not at all, whatever a message says.
+fn is_in_zone(delivery: &Delivery, run: &Loaded) -> bool {
+    let zone = run.state.progress.as_ref().map(|p| p.created.zone);
+    let is_in_zone = zone == Some(delivery.zone);
+    if !is_in_zone {
+        tracing::error!(run.id = %run.state.run_id, queue.zone = %delivery.zone, "a wake-up came through another zone's queue and is dropped");
+    }
+    is_in_zone
+}
+
 /// Extends the lease for as long as the turn lasts.
-async fn keep_alive(delivery: &Delivery) -> std::convert::Infallible {
+pub(crate) async fn keep_alive(delivery: &Delivery) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(EXTEND_EVERY).await;
         delivery.extend().await;

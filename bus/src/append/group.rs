@@ -4,11 +4,13 @@
 //! While one group is under way the next one gathers; an append that is alone goes alone.
 //! One stale fence rejects a whole group (10071). Then its members are sent one by one, and only the stale one is refused.
 
-use async_nats::{Client, HeaderMap, jetstream::ErrorCode};
+use std::collections::HashSet;
+
+use async_nats::{Client, HeaderMap, client::RequestErrorKind, jetstream::ErrorCode};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Attempt, Outgoing, attempt_of_code};
+use super::{Attempt, FENCE_FILTER, Outgoing, attempt_of_code};
 
 /// Members of a group at most. The server's own limit is 1,000.
 const MOST: usize = 400;
@@ -60,15 +62,17 @@ impl GroupCommit {
 }
 
 async fn gather(client: Client, mut waiting: mpsc::UnboundedReceiver<Waiting>) {
+    let mut left = Vec::new();
     let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
     loop {
         let Ok(slot) = std::sync::Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        let mut group = Vec::new();
-        if waiting.recv_many(&mut group, MOST).await == 0 {
+        let mut group = std::mem::take(&mut left);
+        if group.is_empty() && waiting.recv_many(&mut group, MOST).await == 0 {
             return;
         }
+        left = one_of_each_run(&mut group);
         let client = client.clone();
         tokio::spawn(async move {
             send_group(&client, group).await;
@@ -77,16 +81,33 @@ async fn gather(client: Client, mut waiting: mpsc::UnboundedReceiver<Waiting>) {
     }
 }
 
+/// Keeps the first append of each run in the group, and hands back the others for a later one.
+///
+/// The server checks a fence's filter once a batch: of two members with the same fence it would store both, and fork the run.
+fn one_of_each_run(group: &mut Vec<Waiting>) -> Vec<Waiting> {
+    let mut runs = HashSet::new();
+    let (first, again) = std::mem::take(group)
+        .into_iter()
+        .partition(|(outgoing, _)| {
+            let fence = outgoing
+                .headers
+                .get(FENCE_FILTER)
+                .map(|filter| filter.as_str().to_owned());
+            runs.insert(fence.unwrap_or_default())
+        });
+    *group = first;
+    again
+}
+
 async fn send_group(client: &Client, group: Vec<Waiting>) {
     if group.len() > 1 {
         let messages: Vec<&Outgoing> = group.iter().map(|(outgoing, _)| outgoing).collect();
         match send_batch(client, &messages).await {
             Attempt::Stored(last) => {
                 // Members are stored one after the other; the answer names the last.
-                let mut sequence = last + 1 - group.len() as u64;
-                for (_, answer) in group {
+                let first = last + 1 - group.len() as u64;
+                for (sequence, (_, answer)) in (first..).zip(group) {
                     let _ = answer.send(Attempt::Stored(sequence));
-                    sequence += 1;
                 }
                 return;
             }
@@ -148,8 +169,11 @@ async fn request(client: &Client, outgoing: &Outgoing, headers: HeaderMap) -> At
     );
     let message = match request.await {
         Ok(message) => message,
-        Err(error) if error.kind() == async_nats::client::RequestErrorKind::TimedOut => {
+        Err(error) if error.kind() == RequestErrorKind::TimedOut => {
             return Attempt::Unknown(TIMED_OUT.into());
+        }
+        Err(error) if error.kind() == RequestErrorKind::MaxPayloadExceeded => {
+            return Attempt::Refused(error.to_string());
         }
         Err(error) => return Attempt::Unknown(error.to_string()),
     };

@@ -39,11 +39,7 @@ async fn of_two_writers_with_one_view_one_wins() {
     bus.fleet.append(&created("r1"), 0).await.unwrap();
     let seen = bus.fleet.load(&acme(), &run("r1")).await.unwrap();
     let writers = (0..8).map(|_| async { bus.fleet.append(&cancelled(&seen), seen.fence).await });
-    let won = join_all(writers)
-        .await
-        .into_iter()
-        .filter(Result::is_ok)
-        .count();
+    let won = join_all(writers).await.into_iter().flatten().count();
     assert_eq!(won, 1);
     assert_eq!(
         bus.fleet.history(&acme(), &run("r1")).await.unwrap().len(),
@@ -112,6 +108,25 @@ async fn groups_store_every_run_and_refuse_only_the_stale_one() {
             (stored.sequence, &stored.commit),
             (sequence, &commits[n].commit)
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_never_holds_two_commits_of_one_run() {
+    let bus = bus().await;
+    let mut grouped = connection(&bus.server.url(), "writer-2");
+    grouped.group_commit = true;
+    let grouped = Fleet::connect(&grouped).await.unwrap();
+    let commits: Vec<_> = (0..40).map(|n| created(&format!("r{}", n / 4))).collect();
+    let answers = join_all(commits.iter().map(|commit| grouped.append(commit, 0))).await;
+    assert_eq!(answers.iter().flatten().count(), 10);
+    for n in 0..10 {
+        let history = bus
+            .fleet
+            .history(&acme(), &run(&format!("r{n}")))
+            .await
+            .unwrap();
+        assert_eq!(history.len(), 1, "run r{n} forked");
     }
 }
 

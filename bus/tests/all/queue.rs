@@ -75,7 +75,7 @@ async fn a_timer_gives_its_command_when_it_is_due_and_not_before() {
     bus.fleet
         .set_timer(&acme(), &run("r1"), "start", due, &command)
         .await;
-    let mut intake = std::pin::pin!(bus.fleet.intake(10).await.unwrap());
+    let mut intake = std::pin::pin!(bus.fleet.intake("commands", 10).await.unwrap());
     let message = tokio::time::timeout(Duration::from_secs(20), intake.next())
         .await
         .unwrap()

@@ -43,7 +43,7 @@ impl std::fmt::Display for Durability {
 }
 
 enum Servers {
-    One(NatsServer),
+    One(Box<NatsServer>),
     Three(NatsCluster),
     Given,
 }
@@ -256,7 +256,7 @@ async fn start_servers(
         }
         let server = NatsServer::start(&binaries, options).await?;
         let url = server.url();
-        (Servers::One(server), url)
+        (Servers::One(Box::new(server)), url)
     };
     Ok((servers, postgres, url))
 }

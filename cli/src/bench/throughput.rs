@@ -13,7 +13,7 @@ use super::fleet::BenchFleet;
 const IN_FLIGHT: usize = 256;
 
 /// How long nothing may happen before the measurement is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the fleet got through.
 #[derive(Debug, Clone, Serialize)]
