@@ -46,12 +46,13 @@ pub struct Trap {
     pub pid: Pid,
 }
 
-/// What a worker or dispatcher publishes that matters: events, wake-ups, timers, dead letters, acknowledgements.
-pub const WHAT_MATTERS: [&str; 5] = [
+/// What a worker or dispatcher publishes that matters: events, wake-ups, timers, dead letters, runs' secrets, acknowledgements.
+pub const WHAT_MATTERS: [&str; 6] = [
     "fleet.events.",
     "fleet.queue.",
     "fleet.timer.",
     "fleet.dead.",
+    "$KV.secrets.",
     "$JS.ACK.",
 ];
 

@@ -16,14 +16,21 @@ use serde_json::{Value, json};
 
 use crate::FLEET_ROLE;
 
-/// The roles of this process believe in no deaths before they have run for so long.
-const BELIEF: Duration = Duration::from_millis(5_500);
+/// A dispatcher believes in no deaths before it has been connected for so long.
+const BELIEF: Duration = Duration::from_millis(5_200);
 /// A takeover is meant to take two seconds at most; a busy machine gets more.
 const TAKEOVER: Duration = Duration::from_secs(10);
 
+/// What the outside is shown and no event is.
+const SECRET: &str = "Bearer hunter2-hunter2";
+
 /// A run of three calls: nothing, a write that must not be repeated, a read that may be.
 fn three_calls(id: &str, upstream: &Upstream, more: &Value) -> Value {
-    let request = |method: &str, path: String| json!({ "tool": "egress.request", "input": { "method": method, "target_url": upstream.url(&path) } });
+    let request = |method: &str, path: String| {
+        let headers = json!({ "authorization": SECRET });
+        json!({ "tool": "egress.request", "input": {
+            "method": method, "target_url": upstream.url(&path), "headers": headers } })
+    };
     let mut runtime = json!({ "steps": [
         { "tool_calls": [{ "tool": "runtime.noop" }, request("POST", format!("/{id}/write"))] },
         { "tool_calls": [request("GET", format!("/{id}/read"))] },
@@ -36,9 +43,8 @@ fn three_calls(id: &str, upstream: &Upstream, more: &Value) -> Value {
 
 /// A fleet without workers, whose dispatcher believes in deaths by now.
 pub(crate) async fn fleet_without_workers() -> Fleetlet {
-    let began = Instant::now();
     let fleet = Fleetlet::start(0).await;
-    tokio::time::sleep_until((began + BELIEF).into()).await;
+    tokio::time::sleep(BELIEF).await;
     fleet
 }
 
@@ -162,6 +168,14 @@ async fn killed_at_every_message(fate: Fate) {
             writes.len() <= 1,
             "message {nth}: written {} times\n{told}",
             writes.len()
+        );
+        let shown = writes
+            .iter()
+            .chain(&reads)
+            .all(|request| request.headers["authorization"] == SECRET);
+        assert!(
+            shown,
+            "message {nth}: the secret outlives the worker\n{told}"
         );
         let keys: Vec<_> = reads
             .iter()
@@ -317,21 +331,29 @@ async fn a_write_of_unknown_outcome_asks_a_person_where_the_run_wishes_so() {
     fleet.audit().await;
 }
 
+/// A run of one write that shows a secret, with a deadline.
+fn writing(id: &str, upstream: &Upstream, deadline: &str) -> Value {
+    let call = json!({ "tool": "egress.request", "input": {
+        "method": "POST", "target_url": upstream.url(&format!("/{id}")), "headers": { "authorization": SECRET } } });
+    json!({ "run_id": id, "deadline": deadline, "input": { "runtime": { "steps": [{ "tool_calls": [call] }] } } })
+}
+
 /// Kills a dispatcher at each of its messages for a submission, an approval and a cancellation.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
-    let fleet = Fleetlet::servers().await;
+    let (fleet, upstream) = tokio::join!(Fleetlet::servers(), Upstream::start());
     fleet.start_projector("projector-1").await;
     let first = fleet.start_dispatcher("dispatcher-1").await;
     fleet.apply_policy(&policy::echo_needs_approval()).await;
     fleet.start_worker("worker-1").await;
     let outsider = Outsider::connect(&fleet.nats.url()).await;
 
-    // What a dispatcher publishes: for a submission with a deadline the creation, the timer, the wake-up and the acknowledgement;
+    // What a dispatcher publishes: for a submission with a secret and a deadline the secret, the creation, the timer, the wake-up
+    // and the acknowledgement;
     // for an approval the answer, the wake-up and the acknowledgement; for a cancellation all but the wake-up.
     let fates = [Fate::KilledBefore, Fate::KilledAfter];
     let mut blows = Vec::new();
-    for (kind, messages) in [("submit", 4), ("approve", 3), ("cancel", 2)] {
+    for (kind, messages) in [("submit", 5), ("approve", 3), ("cancel", 2)] {
         for nth in 1..=messages {
             for fate in fates {
                 blows.push((kind, nth, fate, format!("{kind}-{nth}-{fate:?}")));
@@ -379,7 +401,7 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
         let (subject, message) = match *kind {
             "submit" => (
                 "fleet.submit.acme".to_owned(),
-                json!({ "run_id": id, "deadline": tomorrow }),
+                writing(id, &upstream, tomorrow),
             ),
             "approve" => (
                 format!("fleet.command.acme.{id}"),
@@ -410,6 +432,14 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
             }
         })
         .await;
+        if *kind == "submit" {
+            let seen = upstream.seen_at(&format!("/{id}"));
+            let keys: Vec<_> = seen
+                .iter()
+                .map(|write| &write.headers["authorization"])
+                .collect();
+            assert_eq!(keys, [SECRET], "{id}: written once, and with its secret");
+        }
     }
     fleet.audit().await;
 }
