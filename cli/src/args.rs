@@ -143,4 +143,21 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn no_command_has_an_argument_that_is_taken_for_a_setting() {
+        fn look(command: &clap::Command, settings: &[String]) {
+            for below in command.get_subcommands() {
+                let ids = below.get_arguments().map(|arg| arg.get_id().to_string());
+                let taken: Vec<String> = ids.filter(|id| settings.contains(id)).collect();
+                assert!(taken.is_empty(), "{}: {taken:?}", below.get_name());
+                look(below, settings);
+            }
+        }
+        let command = Cli::command();
+        let globals = command.get_arguments().filter(|arg| arg.is_global_set());
+        let settings: Vec<String> = globals.map(|arg| arg.get_id().to_string()).collect();
+        assert!(settings.len() > 5);
+        look(&command, &settings);
+    }
 }

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 use crate::{args::Cli, exit::Exit};
 
-/// Prints completions for a shell, for example into /etc/bash_completion.d/gatewright.
+/// Print completions for a shell, for example into /etc/bash_completion.d/gatewright.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     shell: Shell,

@@ -15,8 +15,9 @@ mod web;
 
 use std::{path::PathBuf, time::Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use futures::FutureExt as _;
 
 use crate::{
     context::Context,
@@ -28,7 +29,7 @@ use crate::{
 use stage::Stage;
 use web::Web;
 
-/// Shows a fleet at work: starts a private one, submits real runs, kills a worker, and checks what it shows.
+/// Show a fleet at work: start a private one, submit real runs, kill a worker, and check what is shown.
 ///
 /// Takes less than a minute; exits with 1 when something is not as told.
 #[derive(Debug, Args)]
@@ -80,18 +81,15 @@ pub async fn run(context: Context, args: DemoArgs) -> Result<Exit> {
         return Ok(Exit::Ok);
     };
     let mut stage = Stage::new(context.out, private?);
-    let first_end = stage.private.first_end();
     let told = tokio::select! {
-        told = story(&mut stage, &args, began) => told,
-        () = shutdown.cancelled() => {
-            eprintln!("stopping before the end of the story");
-            Ok(())
-        }
-    };
-    // A worker that the story kills is no longer missed; anything else that ended is the reason why the story broke.
-    let told = match (told, futures::FutureExt::now_or_never(first_end)) {
-        (Err(error), Some(ended)) => Err(error.context(ended.to_string())),
-        (told, _) => told,
+        told = story(&mut stage, &args, began) => told.map_err(|error| {
+            // What ended without being asked to is most often why the story broke.
+            match stage.private.first_end().now_or_never() {
+                Some(ended) => error.context(ended.to_string()),
+                None => error,
+            }
+        }),
+        () = shutdown.cancelled() => Err(anyhow!("stopped before the end of the story")),
     };
     if args.keep && told.is_ok() && !shutdown.is_cancelled() {
         eprintln!("the fleet goes on until Ctrl-C");

@@ -17,7 +17,7 @@ use crate::{
 /// Where the data is unless `--data` says otherwise; also where other commands look for it.
 const DATA: &str = ".gatewright/dev";
 
-/// Runs a whole fleet on this machine: a private nats-server and Postgres, a dispatcher, workers and a projector.
+/// Run a whole fleet on this machine: a private nats-server and Postgres, a dispatcher, workers and a projector.
 ///
 /// Ready in seconds. Ctrl-C drains and stops all of it; the next start goes on with the data of this one.
 /// While it runs, other commands that are started in the same directory use it when they are told of no servers.

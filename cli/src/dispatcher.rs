@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{context::Context, exit::Exit, provision::Replicas, role, settings::RoleFlags, signal};
 
-/// Takes submissions and commands until it is told to stop.
+/// Take submissions and commands until told to stop.
 ///
 /// Makes the fleet's streams and buckets where they are missing. Any number may run beside each other.
 /// With a database it also looks for runs that stand still although nobody holds them.

@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Args)]
 pub struct Issuer {
     /// In whose name; the user of this machine when left out
-    #[arg(long = "as", value_name = "NAME")]
+    #[arg(id = "issuer", long = "as", value_name = "NAME")]
     name: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use crate::settings::LogFormat;
 /// Starts the log. `level` is what is logged unless `RUST_LOG` says otherwise.
 pub fn start(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},async_nats=error,sqlx=warn")));
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},async_nats=error,sqlx=error")));
     let colours = std::io::stderr().is_terminal() && crate::out::colours_wanted();
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr);

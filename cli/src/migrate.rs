@@ -6,7 +6,7 @@ use gatewright_store::migrate;
 
 use crate::{context::Context, exit::Exit};
 
-/// Applies the migrations that the database lacks; refuses one that a newer program migrated.
+/// Apply the migrations that the database lacks; refuse one that a newer program migrated.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
     /// Only say whether the database fits this program

@@ -16,7 +16,7 @@ use crate::{
     signal,
 };
 
-/// Folds the stream of events into the read tables until it is told to stop.
+/// Fold the stream of events into the read tables until told to stop.
 ///
 /// Of several on one database one is active and the others stand by.
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub struct ProjectorArgs {
 enum ProjectorVerb {
     /// How far the read tables are behind the stream; exits with 1 when nobody projects
     Status,
-    /// Empties the read tables and folds the stream into them anew; no projector may be running
+    /// Empty the read tables and fold the stream into them anew; no projector may be running
     Rebuild,
 }
 

@@ -26,7 +26,7 @@ impl Replicas {
     }
 }
 
-/// Makes the fleet's streams, consumers and buckets where they are missing, and checks those that are there.
+/// Make the fleet's streams, consumers and buckets where they are missing, and check those that are there.
 ///
 /// A dispatcher does the same when it starts. This is for credentials that may not: run it once, with one that may.
 #[derive(Debug, Args)]

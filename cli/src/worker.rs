@@ -25,7 +25,7 @@ use crate::{
 /// A worker that was silent for longer does not count as alive; it beats every second.
 pub const SILENT_AFTER: Duration = Duration::from_secs(10);
 
-/// Takes runs of its zones until it is told to stop, or lists the workers.
+/// Take runs of some zones until told to stop; or list the workers.
 ///
 /// At SIGTERM or Ctrl-C it takes no more runs, finishes or hands back those that it holds, and signs off.
 /// Its name stands in every event that it writes; left out, it is made of the machine's and something random.

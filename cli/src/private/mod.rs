@@ -75,8 +75,18 @@ impl PrivateFleet {
         migrate::create_database(&connection.database_url).await?;
         let (fleet, store) =
             tokio::try_join!(join(&connection.nats_url), open(&connection.database_url))?;
-        fleet.provision(1).await?;
-        migrate::run(&store).await?;
+        // What a fleet that was killed wrote down is true no more.
+        let _ = std::fs::remove_file(place.connection_file());
+        let of_another_version = || {
+            let dir = place.dir().display();
+            format!(
+                "the data in `{dir}` does not fit this version; keep it for the one that made it, and start with another --data"
+            )
+        };
+        let prepared = fleet.provision(1).await;
+        prepared.with_context(of_another_version)?;
+        let migrated = migrate::run(&store).await;
+        migrated.with_context(of_another_version)?;
         let mut private = Self {
             is_new: fleet.active_policy().await?.is_none(),
             fleet,

@@ -51,7 +51,8 @@ pub struct CommonFlags {
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
     /// The name of the credential under which to speak to NATS [env: GATEWRIGHT_NAME]
-    #[arg(long, global = true, value_name = "TOKEN")]
+    // An id of its own: a command's own argument `name` must not be taken for it.
+    #[arg(id = "credential", long = "name", global = true, value_name = "TOKEN")]
     pub name: Option<String>,
     /// A TOML file with any of these settings, `nats_url = "…"` and so on [env: GATEWRIGHT_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
