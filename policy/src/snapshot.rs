@@ -49,7 +49,11 @@ impl Snapshot {
     /// What is secret: by the active policy, or, without one, by default.
     pub fn marks(&self) -> Arc<Marks> {
         static DEFAULT: LazyLock<Arc<Marks>> = LazyLock::new(|| Arc::new(Marks::by_default()));
-        Arc::clone(self.policy.as_ref().map_or(&*DEFAULT, |policy| policy.marks()))
+        Arc::clone(
+            self.policy
+                .as_ref()
+                .map_or(&*DEFAULT, |policy| policy.marks()),
+        )
     }
 
     /// Says when this copy was last known to be equal to the buckets.
