@@ -299,7 +299,7 @@ fn a_fresh_fleet_may_do_little_and_says_what_it_would_take() {
         ),
         (
             "GET",
-            "https://crates.io",
+            "https://example.org",
             "external.read",
             ReasonCode::DomainNotAllowlisted,
         ),
