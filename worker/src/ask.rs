@@ -302,7 +302,7 @@ impl Question {
         let action_type = self.request.tool.action_type.clone();
         let mut asked = vec![asked_of(TOOL, &self.request, action_type, record, &secrets)];
         if let Some(hop) = self.first_hop.as_ref().filter(|_| !is_denied) {
-            let hop_request = egress_request(&self.request, hop);
+            let hop_request = hop.of_call(&self.request);
             let (record, _) = ask_egress(snapshot, &hop_request, grant, now).into_parts();
             let action_type = Some(hop.action_type.clone());
             asked.push(asked_of(
@@ -395,25 +395,6 @@ fn quota_answer(is_needed: bool) -> QuotaAnswer {
         QuotaAnswer::Unavailable
     } else {
         QuotaAnswer::NotNeeded
-    }
-}
-
-pub(crate) fn egress_request(request: &ToolCallRequest, hop: &HopRequest) -> EgressRequest {
-    EgressRequest {
-        workspace_id: request.workspace_id.clone(),
-        room_id: request.room_id.clone(),
-        run_id: request.run_id.clone(),
-        step_id: request.step_id.clone(),
-        tool_call_id: request.tool_call_id.clone(),
-        context: request.context.clone(),
-        tool: request.tool.clone(),
-        input_digest: request.input_digest.clone(),
-        hop: hop.hop,
-        method: hop.method.clone(),
-        host: hop.host().clone(),
-        call_host: hop.call_host.clone(),
-        action_type: hop.action_type.clone(),
-        url_digest: hop.url_digest(),
     }
 }
 

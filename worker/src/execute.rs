@@ -11,7 +11,7 @@ use gatewright_schemas::{ErrorInfo, OnUnknownOutcome, Stage};
 
 use crate::{
     Worker,
-    ask::{Permitted, ask_egress, ask_tool, egress_request},
+    ask::{Permitted, ask_egress, ask_tool},
     egress::{HopAnswer, HopRequest},
     tool::{Call, Execution, TookEffect, execute_with_limits},
     turn::{AtHand, TurnError},
@@ -35,7 +35,7 @@ impl Worker {
             rules,
         } = permitted;
         let gate = |hop: &HopRequest| {
-            let hop_request = egress_request(&request, hop);
+            let hop_request = hop.of_call(&request);
             let answer = self
                 .0
                 .authority

@@ -11,15 +11,15 @@ use anyhow::Result;
 use clap::Args;
 use gatewright_bus::clock;
 use gatewright_policy::{
-    CheckResult, CompiledPolicy, EgressRequest, Explanation, PolicyContext, PolicyDocument,
-    QuotaAnswer, Snapshot, ToolCallRequest, explain_egress, explain_tool_call, host::hosts_in,
+    CheckResult, CompiledPolicy, Explanation, PolicyContext, PolicyDocument, QuotaAnswer, Snapshot,
+    ToolCallRequest, explain_egress, explain_tool_call, host::hosts_in,
 };
 use gatewright_run::{Plan, PlannedCall, PlannedStep};
 use gatewright_schemas::{
     Digest, ErrorInfo, RunId, Submission, Violation, WorkspaceId, Zone, validate,
 };
 use gatewright_worker::{
-    egress::{HopRequest, first_hop},
+    egress::first_hop,
     tool::{Registry, ResolvedCall},
 };
 use serde::Serialize;
@@ -236,7 +236,7 @@ impl Asker<'_> {
         let (quota, now) = (QuotaAnswer::NotNeeded, clock::now());
         let tool_gate = explain_tool_call(&request, self.snapshot, None, &quota, now);
         let egress_gate = hop.map(|hop| {
-            let request = egress_request(&request, &hop);
+            let request = hop.of_call(&request);
             explain_egress(&request, self.snapshot, None, &quota, now)
         });
         let blocked = tool_gate.decision.blocked
@@ -271,25 +271,6 @@ impl Asker<'_> {
             hosts: hosts_in(&call.input),
             sandbox_permissions: call.sandbox_permissions.clone(),
         }
-    }
-}
-
-fn egress_request(request: &ToolCallRequest, hop: &HopRequest) -> EgressRequest {
-    EgressRequest {
-        workspace_id: request.workspace_id.clone(),
-        room_id: request.room_id.clone(),
-        run_id: request.run_id.clone(),
-        step_id: request.step_id.clone(),
-        tool_call_id: request.tool_call_id.clone(),
-        context: request.context.clone(),
-        tool: request.tool.clone(),
-        input_digest: request.input_digest.clone(),
-        hop: hop.hop,
-        method: hop.method.clone(),
-        host: hop.host().clone(),
-        call_host: hop.call_host.clone(),
-        action_type: hop.action_type.clone(),
-        url_digest: hop.url_digest(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatewright_policy::{
-    EgressPermit, Host,
+    EgressPermit, EgressRequest, Host, ToolCallRequest,
     document::{self, Cidr},
     host::Target,
     redact::{self, Marks, Secrets},
@@ -113,6 +113,26 @@ impl HopRequest {
     }
 
     /// Whether `permit` was given for this very request.
+    /// The question about this hop, of the call that was asked about as `call`.
+    pub fn of_call(&self, call: &ToolCallRequest) -> EgressRequest {
+        EgressRequest {
+            workspace_id: call.workspace_id.clone(),
+            room_id: call.room_id.clone(),
+            run_id: call.run_id.clone(),
+            step_id: call.step_id.clone(),
+            tool_call_id: call.tool_call_id.clone(),
+            context: call.context.clone(),
+            tool: call.tool.clone(),
+            input_digest: call.input_digest.clone(),
+            hop: self.hop,
+            method: self.method.clone(),
+            host: self.host().clone(),
+            call_host: self.call_host.clone(),
+            action_type: self.action_type.clone(),
+            url_digest: self.url_digest(),
+        }
+    }
+
     pub(super) fn is_covered_by(&self, permit: &EgressPermit) -> bool {
         permit.tool_call_id() == &self.tool_call_id
             && permit.hop() == self.hop
