@@ -24,6 +24,7 @@ pub mod layout;
 pub mod load;
 pub mod names;
 mod pages;
+pub mod parked;
 pub mod presence;
 pub mod queue;
 pub mod request;
