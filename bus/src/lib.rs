@@ -16,6 +16,7 @@ pub mod append;
 pub mod authority;
 pub mod clock;
 pub mod dead_letters;
+pub mod depth;
 pub mod feed;
 pub mod fleet;
 pub mod follow;
