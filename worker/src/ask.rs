@@ -139,7 +139,7 @@ impl Worker {
             run_id: state.run_id.clone(),
             step_id: step_of(progress).ok_or(Undecided::NotFound)?,
             tool_call_id: call.tool_call_id.clone(),
-            context: progress.context.clone(),
+            context: progress.context_of(call).clone(),
             tool: resolved.policy_facts(),
             input_digest: input.digest().clone(),
             hosts: hosts_in(input.real()),
@@ -207,7 +207,7 @@ impl Worker {
             return Ok(Way::Open(Box::new(decided), Box::new(permitted)));
         };
 
-        let context = progress.context.as_ref();
+        let context = progress.context_of(call).as_ref();
         let waits = context.is_ok_and(|c| c.on_approval == OnApproval::Wait);
         let decided = if barrier.record.decision == Decision::RequireApproval && waits {
             let terms = self.terms();
@@ -255,15 +255,18 @@ impl Worker {
         call: &PlannedCall,
     ) -> Result<Result<Input, SecretMissing>, TurnError> {
         let created = &progress.created;
-        if created.secrets == 0 {
+        // An outside agent's call has secrets of its own; those of a planned one came with the run.
+        let kept_as = match &call.request {
+            Some(request) => request.secrets.as_ref(),
+            None => (created.secrets > 0).then_some(&created.content_digest),
+        };
+        let Some(kept_as) = kept_as else {
             return Ok(Ok(Input::from(call.input.clone())));
-        }
+        };
         let state = &hand.run.state;
         let read = || {
             let (workspace, run) = (&state.workspace_id, &state.run_id);
-            self.0
-                .fleet
-                .secrets(workspace, run, &created.content_digest)
+            self.0.fleet.secrets(workspace, run, kept_as)
         };
         let vault = hand
             .vault

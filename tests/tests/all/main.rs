@@ -12,6 +12,7 @@ mod approvals;
 mod contract_tool_policy;
 mod crashes;
 mod egress;
+mod external_agent;
 mod outages;
 mod promises;
 mod secrets;
