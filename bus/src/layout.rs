@@ -148,7 +148,7 @@ impl Fleet {
         ]
     }
 
-    fn buckets(&self, replicas: usize) -> [kv::Config; 4] {
+    fn buckets(&self, replicas: usize) -> Vec<kv::Config> {
         let names = self.names();
         let base = |bucket| kv::Config {
             bucket,
@@ -157,7 +157,7 @@ impl Fleet {
             storage: StorageType::File,
             ..kv::Config::default()
         };
-        [
+        vec![
             base(names.authority_bucket()),
             base(names.workers_bucket()),
             // What is left of secrets that were forgotten goes away by itself.
@@ -241,24 +241,31 @@ impl Fleet {
             .await?;
         }
         for config in self.buckets(replicas) {
-            let bucket = config.bucket.clone();
-            let what = format!("make the bucket `{bucket}`");
-            match self.jetstream.get_stream(format!("KV_{bucket}")).await {
-                Ok(stream) => {
-                    differences.extend(bucket_difference(&config, &stream.cached_info().config));
-                }
-                Err(_) => {
-                    self.jetstream
-                        .create_key_value(config)
-                        .await
-                        .map_err(|error| unavailable(&what, &error))?;
-                }
-            }
+            differences.extend(self.provision_bucket(config).await?);
         }
         if !differences.is_empty() {
             return Err(LayoutError::Foreign(differences));
         }
         Ok(())
+    }
+
+    async fn provision_bucket(
+        &self,
+        config: kv::Config,
+    ) -> Result<Option<Difference>, LayoutError> {
+        let what = format!("make the bucket `{}`", config.bucket);
+        if let Ok(stream) = self
+            .jetstream
+            .get_stream(format!("KV_{}", config.bucket))
+            .await
+        {
+            return Ok(bucket_difference(&config, &stream.cached_info().config));
+        }
+        // A large future, and seldom needed.
+        Box::pin(self.jetstream.create_key_value(config))
+            .await
+            .map_err(|error| unavailable(&what, &error))?;
+        Ok(None)
     }
 
     async fn provision_consumer(

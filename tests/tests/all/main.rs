@@ -13,6 +13,7 @@ mod crashes;
 mod egress;
 mod outages;
 mod promises;
+mod quotas;
 mod secrets;
 mod submissions;
 mod twice;
