@@ -4,6 +4,7 @@ mod fleet;
 mod gate;
 mod latency;
 mod projection;
+mod quota;
 mod report;
 mod takeover;
 mod throughput;
@@ -106,6 +107,8 @@ async fn measure(
     if durability == Durability::Given {
         return Ok(figures);
     }
+    say(&format!("{durability}: reservations of a limit"));
+    figures.quota = Some(quota::measure(&fleet.fleet).await?);
     if !args.no_takeover {
         say(&format!("{durability}: a worker is killed"));
         figures.takeover =
