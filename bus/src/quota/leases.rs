@@ -39,7 +39,7 @@ impl Default for Pace {
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// After this time a replica that has not seen what was stored is not slow: it is not there any more.
 const CATCHES_UP: Duration = Duration::from_secs(5);
-/// How long giving units back may take; what is not given back by then is tried again, or lost when the worker ends.
+/// How long giving units back may take. What is not given back by then is tried again, unless the worker ends.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why there is no reservation.
@@ -206,7 +206,14 @@ impl QuotaLeases {
     /// Gives back everything that is not reserved; the last thing that a worker does with it.
     pub async fn close(&self) {
         let tills: Vec<Arc<Till>> = self.inner.tills().values().cloned().collect();
-        join_all(tills.iter().map(|till| self.inner.give_back(till))).await;
+        let done = join_all(tills.iter().map(|till| self.inner.give_back(till))).await;
+        let left = done.iter().filter(|is_done| !**is_done).count();
+        if left > 0 {
+            tracing::warn!(
+                counters = left,
+                "what is left of leases is not given back, and is lost until their windows end"
+            );
+        }
     }
 }
 
@@ -379,7 +386,7 @@ impl Inner {
             return Ok(true);
         }
         if account.held.is_some() {
-            // Units of an older policy. From here on nobody uses them, whatever becomes of the swap.
+            // What is at hand is of an older policy. From here on nobody uses it, whatever becomes of the swap.
             account.unused += till.take_all();
         }
         let ledger = match ledger {
@@ -474,11 +481,7 @@ impl Inner {
                 retry.wait().await;
             }
         };
-        let is_done = tokio::time::timeout(GIVE_BACK_WITHIN, giving).await.is_ok();
-        if !is_done {
-            tracing::warn!(key = %till.key, "units of a quota are not given back yet");
-        }
-        is_done
+        tokio::time::timeout(GIVE_BACK_WITHIN, giving).await.is_ok()
     }
 
     async fn end(&self, till: &Till, account: &mut Account) -> Result<(), Fault> {
