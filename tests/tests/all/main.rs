@@ -15,6 +15,7 @@ mod egress;
 mod external_agent;
 mod outages;
 mod promises;
+mod quotas;
 mod secrets;
 mod submissions;
 mod twice;
