@@ -489,6 +489,9 @@ pub struct ApprovalRequested {
     /// The hosts that the input names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// What the call does to the world; absent where the gate has no part in the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// The sandbox that the call asks for, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_permissions: Option<String>,

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
-    Grant, GrantState, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval,
-    document::Approvals, explain_egress, grant::approvable, host::hosts_in, redact::SecretMissing,
+    Grant, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval, document::Approvals,
+    explain_egress, host::hosts_in, redact::SecretMissing,
 };
 use gatewright_run::{
     Decided, PlannedCall, Progress,
@@ -163,7 +163,7 @@ impl Worker {
             sandbox_permissions: call.sandbox_permissions.clone(),
         };
         Ok(Ok(Question {
-            grant: grant_of(progress, call),
+            grant: progress.grant_for(call),
             input,
             resolved,
             request,
@@ -247,6 +247,7 @@ impl Worker {
                 asked_by: context.ok().map(|context| context.actor.clone()),
                 likeness: approval::likeness(through_gateway, &hosts, &record.findings),
                 hosts,
+                effect: Some(resolved.facts.effect),
                 sandbox_permissions: call.sandbox_permissions.clone(),
                 decision: Some(record),
                 approvers: terms.approvers,
@@ -445,37 +446,6 @@ fn blocked_hop(call: &PlannedCall, host: &str, error: &ErrorInfo) -> EventBody {
         hop: 0,
         host: host.to_owned(),
         error: error.clone(),
-    })
-}
-
-/// The approval of this very call, where the run's history holds one.
-///
-/// A call whose intent was recorded with an approval keeps it: a repetition under the same idempotency key is no other call.
-fn grant_of(progress: &Progress, call: &PlannedCall) -> Option<Grant> {
-    let open = progress.open_call.as_ref();
-    let spent = open.and_then(|open| open.spent.as_ref());
-    let waiting = progress.waiting.as_ref().or(spent)?;
-    let request = &waiting.request;
-    if request.question != ApprovalQuestion::MakeTheCall
-        || request.tool_call_id != call.tool_call_id
-    {
-        return None;
-    }
-    Some(Grant {
-        approval_id: request.approval_id.clone(),
-        tool_call_id: request.tool_call_id.clone(),
-        tool_name: request.tool_name.clone(),
-        definition_digest: request.definition_digest.clone(),
-        input_digest: request.input_digest.clone(),
-        principal_id: request.principal_id.clone(),
-        granted_findings: approvable(&request.decision),
-        approved_by: waiting.votes.len(),
-        expires_at: request.expires_at,
-        state: match waiting.approved {
-            None => GrantState::Pending,
-            Some(true) => GrantState::Granted,
-            Some(false) => GrantState::Denied,
-        },
     })
 }
 

@@ -20,6 +20,7 @@ mod model;
 mod permits;
 mod properties;
 mod redaction;
+mod remembered;
 mod scenes;
 mod vault;
 mod world;

@@ -550,3 +550,24 @@ async fn runs_are_listed_in_pages_and_live_ones_are_found() {
             .is_empty()
     );
 }
+
+#[tokio::test]
+async fn an_approval_that_was_projected_before_the_migration_is_folded_on() {
+    let server = Server::start().await;
+    let commits = {
+        let mut stream = Stream::default();
+        stream.tell(&history::approved("before"));
+        stream.commits
+    };
+    let store = server.database("before").await;
+    project(&store, &commits[..2]).await;
+    // What `alter table approvals add column ... default` makes of a row that was there before.
+    let psql = std::path::Path::new(&std::env::var("GATEWRIGHT_PG_BIN").unwrap()).join("psql");
+    let done = std::process::Command::new(psql)
+        .arg(server.postgres.url("before"))
+        .args(["-c", "update approvals set approvers = default, votes = default, asked = default, remember_s = default"])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    project(&store, &commits[2..]).await;
+}

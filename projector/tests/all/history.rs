@@ -449,6 +449,7 @@ fn request(
             principal_id: Some(PrincipalId::new("alice").unwrap()),
             asked_by: None,
             hosts: vec!["api.example.com".into()],
+            effect: Some(Effect::Write),
             sandbox_permissions: None,
             decision: answer,
             likeness: Likeness::Hosts,
@@ -496,7 +497,7 @@ fn parked(run: &str) -> (Story, ApprovalId) {
 }
 
 /// Approved, woken, made.
-fn approved(run: &str) -> Story {
+pub fn approved(run: &str) -> Story {
     let (story, approval) = parked(run);
     let call = story.call(1, 1);
     let answer = decision(
