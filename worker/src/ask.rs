@@ -13,8 +13,8 @@ use gatewright_run::{
     decide::{self, Asked, Invocation, Undecided},
 };
 use gatewright_schemas::{
-    Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, PrincipalId, ReasonCode, Stage,
-    StepId, Timestamp,
+    Decision, DecisionRecord, ErrorInfo, EventBody, GateFacts, OnApproval, PrincipalId, ReasonCode,
+    Stage, StepId, Timestamp,
     event::{ApprovalQuestion, ApprovalRequested, EgressBlocked},
 };
 use serde_json::Value;
@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::{
     Worker,
     egress::{HopRequest, Redacted, Rules, Secrets, first_hop},
+    recorded::facts_of,
     tool::{Input, ResolvedCall},
     turn::{AtHand, TurnError},
 };
@@ -300,14 +301,22 @@ impl Question {
         let (record, permit) = answer.into_parts();
         let is_denied = record.blocked && record.decision == Decision::Deny;
         let action_type = self.request.tool.action_type.clone();
-        let mut asked = vec![asked_of(TOOL, &self.request, action_type, record, &secrets)];
+        let facts = facts_of(&self.request, None, grant, &secrets);
+        let mut asked = vec![asked_of(
+            &self.request,
+            facts,
+            action_type,
+            record,
+            &secrets,
+        )];
         if let Some(hop) = self.first_hop.as_ref().filter(|_| !is_denied) {
             let hop_request = hop.of_call(&self.request);
             let (record, _) = ask_egress(snapshot, &hop_request, grant, now).into_parts();
             let action_type = Some(hop.action_type.clone());
+            let facts = facts_of(&self.request, Some(&hop_request), grant, &secrets);
             asked.push(asked_of(
-                EGRESS,
                 &self.request,
+                facts,
                 action_type,
                 record,
                 &secrets,
@@ -330,9 +339,10 @@ fn secrets_are_gone(missing: SecretMissing, call: &PlannedCall) -> ErrorInfo {
     ErrorInfo::new(Stage::Input, ReasonCode::SecretMissing, reason).of_tool(&call.tool_name)
 }
 
-fn asked_of(
-    category: &'static str,
+/// A question about the call, or with `facts` of one about a request to the outside, and its answer.
+pub(crate) fn asked_of(
     request: &ToolCallRequest,
+    facts: GateFacts,
     action_type: Option<String>,
     mut record: DecisionRecord,
     secrets: &Secrets,
@@ -345,12 +355,13 @@ fn asked_of(
     }
     let hosts = request.hosts.iter().flatten();
     Asked {
-        category,
+        category: if facts.hop.is_some() { EGRESS } else { TOOL },
         action_type,
         input_digest: Some(request.input_digest.clone()),
         hosts: hosts
             .map(|host| secrets.clean_text(host.as_str()))
             .collect(),
+        facts,
         record,
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     Worker,
     ask::{Permitted, ask_egress, ask_tool},
     egress::{HopAnswer, HopRequest},
+    recorded::HopAnswers,
     tool::{Call, Execution, TookEffect, execute_with_limits},
     turn::{AtHand, TurnError},
 };
@@ -34,15 +35,18 @@ impl Worker {
             grant,
             rules,
         } = permitted;
+        let answers = HopAnswers::default();
         let gate = |hop: &HopRequest| {
             let hop_request = hop.of_call(&request);
             let answer = self
                 .0
                 .authority
                 .read(|snapshot| ask_egress(snapshot, &hop_request, grant.as_ref(), clock::now()));
-            match answer.into_parts() {
-                (_, Some(permit)) => HopAnswer::Permit(permit),
-                (record, None) => HopAnswer::Blocked(record),
+            let (record, permit) = answer.into_parts();
+            answers.keep(hop_request, &record);
+            match permit {
+                Some(permit) => HopAnswer::Permit(permit),
+                None => HopAnswer::Blocked(record),
             }
         };
         let order = Call::new(call.tool_call_id.clone(), input, &rules, &gate);
@@ -83,8 +87,10 @@ impl Worker {
             };
             let Execution {
                 outcome,
-                events: told,
+                events: mut told,
             } = execution;
+            let question = (&request, grant.as_ref());
+            answers.tell(&hand.run.state, call, question, &order.secrets(), &mut told)?;
             events.extend(told);
             match outcome {
                 Ok(output) => break (Ok(output), TookEffect::Answered),

@@ -14,6 +14,7 @@ pub mod egress;
 mod execute;
 mod held;
 mod pull;
+mod recorded;
 pub mod tool;
 mod turn;
 

@@ -10,7 +10,7 @@ mod recover;
 
 pub use admit::{admit, reject};
 pub use approval::{Verdict, answer_approval, park_for_approval};
-pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse};
+pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse, told};
 pub use end::{cancel, exhaust, expire, finish};
 pub use recover::lose;
 

@@ -1,0 +1,80 @@
+//! What the gate was asked, as events record it.
+
+use std::sync::{Mutex, PoisonError};
+
+use gatewright_policy::{EgressRequest, Grant, ToolCallRequest};
+use gatewright_run::{
+    PlannedCall, RunState,
+    decide::{self, Undecided},
+};
+use gatewright_schemas::{ApprovalFacts, DecisionRecord, Effect, EventBody, GateFacts, HopFacts};
+
+use crate::{ask::asked_of, egress::Secrets};
+
+/// What was asked of the call; with `hop`, of that request of it.
+pub(crate) fn facts_of(
+    call: &ToolCallRequest,
+    hop: Option<&EgressRequest>,
+    grant: Option<&Grant>,
+    secrets: &Secrets,
+) -> GateFacts {
+    let context = call.context.as_ref().ok();
+    let clean = |text: &str| secrets.clean_text(text);
+    GateFacts {
+        actor: context.and_then(|context| GateFacts::actor_of(&context.actor)),
+        approval: grant.map(|grant| ApprovalFacts {
+            settles: grant.granted_findings.clone(),
+        }),
+        data: call.tool.data.clone(),
+        effect: Some(call.tool.effect).filter(|effect| *effect != Effect::None),
+        hop: hop.map(|hop| HopFacts {
+            call_host: (hop.call_host != hop.host).then(|| clean(hop.call_host.as_str())),
+            host: clean(hop.host.as_str()),
+            method: hop.method.clone(),
+            number: hop.hop,
+        }),
+        hosts_unreadable: call.hosts.is_err(),
+        requires_token: call.tool.requires_token,
+        sandbox_permissions: call.sandbox_permissions.as_deref().map(clean),
+        through_gateway: call.tool.through_gateway,
+    }
+}
+
+/// The gate's answers to the redirects of one execution. What it said of the call's own request is recorded with the intent.
+#[derive(Default)]
+pub(crate) struct HopAnswers(Mutex<Vec<(EgressRequest, DecisionRecord)>>);
+
+impl HopAnswers {
+    /// Keeps an answer until the execution is over.
+    pub(crate) fn keep(&self, request: EgressRequest, record: &DecisionRecord) {
+        if request.hop > 0 {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push((request, record.clone()));
+        }
+    }
+
+    /// Puts each answer to the `egress.requested` that it belongs to.
+    pub(crate) fn tell(
+        &self,
+        state: &RunState,
+        call: &PlannedCall,
+        (request, grant): (&ToolCallRequest, Option<&Grant>),
+        secrets: &Secrets,
+        events: &mut [EventBody],
+    ) -> Result<(), Undecided> {
+        let kept = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for (hop, record) in kept {
+            let facts = facts_of(request, Some(&hop), grant, secrets);
+            let action_type = Some(hop.action_type);
+            let asked = asked_of(request, facts, action_type, record, secrets);
+            for event in &mut *events {
+                if let EventBody::EgressRequested(requested) = event
+                    && requested.hop == hop.hop
+                {
+                    requested.gate = Some(Box::new(decide::told(state, call, &asked)?));
+                }
+            }
+        }
+        Ok(())
+    }
+}
