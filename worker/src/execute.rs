@@ -12,7 +12,7 @@ use gatewright_schemas::{ErrorInfo, OnUnknownOutcome, Stage};
 use crate::{
     Worker,
     ask::{Permitted, ask_egress, ask_tool},
-    egress::{HopAnswer, HopRequest},
+    egress::HopRequest,
     recorded::HopAnswers,
     tool::{Call, Execution, TookEffect, execute_with_limits},
     turn::{AtHand, TurnError},
@@ -42,12 +42,7 @@ impl Worker {
                 .0
                 .authority
                 .read(|snapshot| ask_egress(snapshot, &hop_request, grant.as_ref(), clock::now()));
-            let (record, permit) = answer.into_parts();
-            answers.keep(hop_request, &record);
-            match permit {
-                Some(permit) => HopAnswer::Permit(permit),
-                None => HopAnswer::Blocked(record),
-            }
+            answers.keep(hop_request, answer)
         };
         let order = Call::new(call.tool_call_id.clone(), input, &rules, &gate);
         let most = if resolved.facts.idempotent {

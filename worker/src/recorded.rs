@@ -2,14 +2,17 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use gatewright_policy::{EgressRequest, Grant, ToolCallRequest};
+use gatewright_policy::{EgressAnswer, EgressRequest, Grant, ToolCallRequest};
 use gatewright_run::{
     PlannedCall, RunState,
     decide::{self, Undecided},
 };
 use gatewright_schemas::{ApprovalFacts, DecisionRecord, Effect, EventBody, GateFacts, HopFacts};
 
-use crate::{ask::asked_of, egress::Secrets};
+use crate::{
+    ask::asked_of,
+    egress::{HopAnswer, Secrets},
+};
 
 /// What was asked of the call; with `hop`, of that request of it.
 pub(crate) fn facts_of(
@@ -45,11 +48,16 @@ pub(crate) fn facts_of(
 pub(crate) struct HopAnswers(Mutex<Vec<(EgressRequest, DecisionRecord)>>);
 
 impl HopAnswers {
-    /// Keeps an answer until the execution is over.
-    pub(crate) fn keep(&self, request: EgressRequest, record: &DecisionRecord) {
+    /// Keeps what is recorded of an answer until the execution is over, and passes the answer on.
+    pub(crate) fn keep(&self, request: EgressRequest, answer: EgressAnswer) -> HopAnswer {
+        let (record, permit) = answer.into_parts();
         if request.hop > 0 {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kept.push((request, record.clone()));
+        }
+        match permit {
+            Some(permit) => HopAnswer::Permit(permit),
+            None => HopAnswer::Blocked(record),
         }
     }
 
