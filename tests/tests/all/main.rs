@@ -9,6 +9,7 @@
 )]
 
 mod contract_tool_policy;
+mod contract_tool_runner;
 mod crashes;
 mod egress;
 mod outages;
