@@ -20,6 +20,7 @@ mod model;
 mod permits;
 mod properties;
 mod redaction;
+mod replays;
 mod scenes;
 mod vault;
 mod world;
