@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{
     Worker,
     egress::{HopRequest, Redacted, Rules, Secrets, first_hop},
-    recorded::facts_of,
+    recorded::{cleaned, facts_of, told_host},
     tool::{Input, ResolvedCall},
     turn::{AtHand, TurnError},
 };
@@ -344,25 +344,17 @@ pub(crate) fn asked_of(
     request: &ToolCallRequest,
     facts: GateFacts,
     action_type: Option<String>,
-    mut record: DecisionRecord,
+    record: DecisionRecord,
     secrets: &Secrets,
 ) -> Asked {
-    if !secrets.is_empty() {
-        record.reason = secrets.clean_text(&record.reason);
-        for finding in &mut record.findings {
-            finding.reason = secrets.clean_text(&finding.reason);
-        }
-    }
     let hosts = request.hosts.iter().flatten();
     Asked {
         category: if facts.hop.is_some() { EGRESS } else { TOOL },
         action_type,
         input_digest: Some(request.input_digest.clone()),
-        hosts: hosts
-            .map(|host| secrets.clean_text(host.as_str()))
-            .collect(),
+        hosts: hosts.map(|host| told_host(host, secrets)).collect(),
         facts,
-        record,
+        record: cleaned(record, request, secrets),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     Worker,
     ask::{Permitted, ask_egress, ask_tool},
     egress::HopRequest,
-    recorded::HopAnswers,
+    recorded::{HopAnswers, cleaned},
     tool::{Call, Execution, TookEffect, execute_with_limits},
     turn::{AtHand, TurnError},
 };
@@ -69,6 +69,7 @@ impl Worker {
                 match answer.into_parts() {
                     (_, Some(permit)) => permit,
                     (record, None) => {
+                        let record = cleaned(record, &request, &order.secrets());
                         let error = ErrorInfo::blocked(Stage::ToolPolicy, &record);
                         break (Err(error), TookEffect::Answered);
                     }

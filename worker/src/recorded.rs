@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use gatewright_policy::{EgressAnswer, EgressRequest, Grant, ToolCallRequest};
+use gatewright_policy::{
+    EgressAnswer, EgressRequest, Grant, Host, ToolCallRequest, redact::REDACTED,
+};
 use gatewright_run::{
     PlannedCall, RunState,
     decide::{self, Undecided},
@@ -31,8 +33,8 @@ pub(crate) fn facts_of(
         data: call.tool.data.clone(),
         effect: Some(call.tool.effect).filter(|effect| *effect != Effect::None),
         hop: hop.map(|hop| HopFacts {
-            call_host: (hop.call_host != hop.host).then(|| clean(hop.call_host.as_str())),
-            host: clean(hop.host.as_str()),
+            call_host: (hop.call_host != hop.host).then(|| told_host(&hop.call_host, secrets)),
+            host: told_host(&hop.host, secrets),
             method: hop.method.clone(),
             number: hop.hop,
         }),
@@ -41,6 +43,42 @@ pub(crate) fn facts_of(
         sandbox_permissions: call.sandbox_permissions.as_deref().map(clean),
         through_gateway: call.tool.through_gateway,
     }
+}
+
+/// A host as it may be told.
+pub(crate) fn told_host(host: &Host, secrets: &Secrets) -> String {
+    if secrets.hold(host) {
+        REDACTED.to_owned()
+    } else {
+        secrets.clean_text(host.as_str())
+    }
+}
+
+/// The answer to a question about `call`, without its secrets and the hosts that are parts of them.
+pub(crate) fn cleaned(
+    mut record: DecisionRecord,
+    call: &ToolCallRequest,
+    secrets: &Secrets,
+) -> DecisionRecord {
+    if secrets.is_empty() {
+        return record;
+    }
+    let hosts = call.hosts.iter().flatten();
+    let hidden: Vec<String> = hosts
+        .filter(|host| secrets.hold(host))
+        .map(|host| format!("`{host}`"))
+        .collect();
+    let clean = |text: &mut String| {
+        *text = secrets.clean_text(text);
+        for host in &hidden {
+            *text = text.replace(host, REDACTED);
+        }
+    };
+    clean(&mut record.reason);
+    for finding in &mut record.findings {
+        clean(&mut finding.reason);
+    }
+    record
 }
 
 /// The gate's answers to the redirects of one execution. What it said of the call's own request is recorded with the intent.

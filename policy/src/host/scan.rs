@@ -40,13 +40,17 @@ pub fn hosts_in(input: &Value) -> Result<Vec<Host>, UnreadableHost> {
     for _ in 0..MAX_LAYERS {
         let mut deeper = Vec::new();
         for value in &layer {
-            deeper.extend(read_layer(value, &mut found)?);
+            // What is told must be as the caller wrote it, or secrets would not be recognised in it.
+            let read = read_layer(value, &mut found);
+            deeper.extend(
+                read.map_err(|error| UnreadableHost::new("an encoded text", error.problem))?,
+            );
         }
         layer = deeper;
     }
     match layer.first() {
         None => Ok(found.hosts.into_iter().collect()),
-        Some(left) => Err(UnreadableHost::new(&left.to_string(), HostProblem::TooMany)),
+        Some(_) => Err(UnreadableHost::new("an encoded text", HostProblem::TooMany)),
     }
 }
 
