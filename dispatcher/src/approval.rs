@@ -189,7 +189,7 @@ impl Dispatcher {
             }
             // Looked at before the yes was counted.
             Err(error) => {
-                tracing::error!(approval.id = %approval_id, %error, "an approval is not remembered")
+                tracing::error!(approval.id = %approval_id, %error, "an approval is not remembered");
             }
         }
         Ok(())

@@ -12,8 +12,8 @@ use gatewright_run::{
     decide::{self, Asked, Invocation, Terms, Undecided},
 };
 use gatewright_schemas::{
-    Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, PrincipalId, ReasonCode, Stage,
-    StepId, Timestamp,
+    Decision, DecisionRecord, ErrorInfo, EventBody, GateFacts, OnApproval, PrincipalId, ReasonCode,
+    Stage, StepId, Timestamp,
     event::{ApprovalQuestion, ApprovalRequested, EgressBlocked, QuotaExceeded},
 };
 use serde_json::Value;
@@ -22,6 +22,7 @@ use crate::{
     Worker,
     egress::{HopRequest, Redacted, Rules, Secrets, first_hop},
     purse::{Purse, ask_egress, ask_tool},
+    recorded::{cleaned, facts_of, told_host},
     tool::{Input, ResolvedCall},
     turn::{AtHand, TurnError},
 };
@@ -358,7 +359,7 @@ impl Question {
                         ask_egress(snapshot, &request, grant, now, &mut purses.egress)?;
                     (answer.into_parts().0, exceeded)
                 };
-                Some((hop.action_type.clone(), record, exceeded))
+                Some((request, record, exceeded))
             }
             None => None,
         };
@@ -367,10 +368,10 @@ impl Question {
             value: shown_input,
             secrets,
         } = self.input.shown(&call.input, &rules.marks);
-        let asked_of = |category, action_type, record, exceeded| {
+        let asked_of = |facts, action_type, record, exceeded| {
             asked_of(
-                category,
                 &self.request,
+                facts,
                 action_type,
                 record,
                 exceeded,
@@ -378,9 +379,12 @@ impl Question {
             )
         };
         let action_type = self.request.tool.action_type.clone();
-        let mut asked = vec![asked_of(TOOL, action_type, record, exceeded)];
-        if let Some((action_type, record, exceeded)) = hop {
-            asked.push(asked_of(EGRESS, Some(action_type), record, exceeded));
+        let facts = facts_of(&self.request, None, grant, &secrets);
+        let mut asked = vec![asked_of(facts, action_type, record, exceeded)];
+        if let Some((request, record, exceeded)) = hop {
+            let facts = facts_of(&self.request, Some(&request), grant, &secrets);
+            let action_type = Some(request.action_type);
+            asked.push(asked_of(facts, action_type, record, exceeded));
         }
         let requested = self.first_hop.as_ref().map(|hop| hop.requested(&secrets));
         Some(Answers {
@@ -399,29 +403,23 @@ fn secrets_are_gone(missing: SecretMissing, call: &PlannedCall) -> ErrorInfo {
     ErrorInfo::new(Stage::Input, ReasonCode::SecretMissing, reason).of_tool(&call.tool_name)
 }
 
-fn asked_of(
-    category: &'static str,
+/// A question about the call, or with `facts` of one about a request to the outside, and its answer.
+pub(crate) fn asked_of(
     request: &ToolCallRequest,
+    facts: GateFacts,
     action_type: Option<String>,
-    mut record: DecisionRecord,
+    record: DecisionRecord,
     exceeded: Option<QuotaExceeded>,
     secrets: &Secrets,
 ) -> Asked {
-    if !secrets.is_empty() {
-        record.reason = secrets.clean_text(&record.reason);
-        for finding in &mut record.findings {
-            finding.reason = secrets.clean_text(&finding.reason);
-        }
-    }
     let hosts = request.hosts.iter().flatten();
     Asked {
-        category,
+        category: if facts.hop.is_some() { EGRESS } else { TOOL },
         action_type,
         input_digest: Some(request.input_digest.clone()),
-        hosts: hosts
-            .map(|host| secrets.clean_text(host.as_str()))
-            .collect(),
-        record,
+        hosts: hosts.map(|host| told_host(host, secrets)).collect(),
+        facts,
+        record: cleaned(record, request, secrets),
         exceeded,
     }
 }

@@ -16,6 +16,7 @@ mod execute;
 mod held;
 mod pull;
 mod purse;
+mod recorded;
 pub mod tool;
 mod turn;
 

@@ -21,6 +21,7 @@ mod permits;
 mod properties;
 mod redaction;
 mod remembered;
+mod replays;
 mod scenes;
 mod vault;
 mod world;

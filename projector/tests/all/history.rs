@@ -275,6 +275,10 @@ pub fn invoked(
         input_digest: digest("input"),
         decision: answer,
         approval_id: approval,
+        action_type: None,
+        capability_token_id: None,
+        hosts: Vec::new(),
+        asked: None,
     })
 }
 
@@ -314,6 +318,7 @@ pub fn refused(
         zone: Zone::Sandbox,
         hosts: vec!["example.com".into()],
         decision: answer,
+        asked: None,
     }
 }
 
@@ -657,6 +662,7 @@ fn long(run: &str) -> Story {
             url: format!("https://h{hop}.example.com/?q=…"),
             host: format!("h{hop}.example.com"),
             action_type: "internal.read".into(),
+            gate: None,
         })
     };
     let went = |call: &ToolCallId, hop| {

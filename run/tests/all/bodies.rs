@@ -115,6 +115,7 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
         zone: Zone::Sandbox,
         hosts: Vec::new(),
         decision: record(decision),
+        asked: None,
     };
     match event_type {
         EventType::RunCreated => EventBody::RunCreated(run_created(submission(&json!({})))),
@@ -177,6 +178,10 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             input_digest: fit.input_digest.clone(),
             decision: record(Decision::Allow),
             approval_id: None,
+            action_type: None,
+            capability_token_id: None,
+            hosts: Vec::new(),
+            asked: None,
         }),
         EventType::ToolSucceeded => EventBody::ToolSucceeded(ToolSucceeded {
             tool_call_id: fit.call.clone(),
@@ -280,6 +285,7 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             url: "https://example.com/".into(),
             host: "example.com".into(),
             action_type: "external.read".into(),
+            gate: None,
         }),
         EventType::EgressAllowed => EventBody::EgressAllowed(EgressAllowed {
             tool_call_id: fit.call.clone(),

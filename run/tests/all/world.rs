@@ -12,8 +12,8 @@ use gatewright_run::{
     next,
 };
 use gatewright_schemas::{
-    ApprovalId, CommitId, DataAccess, Decision, Digest, Effect, ErrorInfo, EventBody, OnApproval,
-    ReasonCode, RunId, RunStatus, Stage, Submission, Timestamp, WorkspaceId, WriterId,
+    ApprovalId, CommitId, DataAccess, Decision, Digest, Effect, ErrorInfo, EventBody, GateFacts,
+    OnApproval, ReasonCode, RunId, RunStatus, Stage, Submission, Timestamp, WorkspaceId, WriterId,
     event::{ApprovalQuestion, ApprovalRequested, Likeness, RunCreated},
 };
 use serde_json::{Value, json};
@@ -469,6 +469,7 @@ pub fn ask(state: &RunState, call: &PlannedCall, gate: &Snapshot) -> (Asked, Opt
         action_type: None,
         input_digest: Some(input_digest),
         hosts: Vec::new(),
+        facts: GateFacts::default(),
         record,
         exceeded: None,
     };
