@@ -16,6 +16,7 @@ pub mod append;
 pub mod authority;
 pub mod clock;
 pub mod dead_letters;
+mod fate;
 pub mod feed;
 pub mod fleet;
 pub mod follow;
@@ -33,6 +34,7 @@ pub mod tail;
 pub mod vault;
 
 pub use append::AppendError;
+pub use fate::Fate;
 pub use feed::{EventFeed, FeedError, StreamIdentity};
 pub use fleet::{ConnectError, Connection, Fleet};
 pub use load::{LoadError, Loaded};

@@ -152,6 +152,8 @@ const NOT_THE_GATES: [ReasonCode; 18] = [
     ReasonCode::AttemptsExhausted,
     ReasonCode::CancelRequested,
     ReasonCode::HistoryUnreadable,
+    ReasonCode::CommitRefused,
+    ReasonCode::InternalError,
 ];
 
 #[test]

@@ -11,7 +11,7 @@ mod recover;
 pub use admit::{admit, reject};
 pub use approval::{Verdict, answer_approval, park_for_approval};
 pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse};
-pub use end::{cancel, exhaust, expire, finish};
+pub use end::{cancel, exhaust, expire, finish, give_up};
 pub use recover::lose;
 
 use crate::Impossible;
