@@ -151,7 +151,7 @@ impl Dispatcher {
         }
     }
 
-    /// Ends the run, and tells a worker that may hold it.
+    /// Ends the run, and tells a worker that may hold it. The second time that a message is handed out, the run has ended by it.
     async fn end(
         &self,
         message: &Intake,
@@ -159,10 +159,35 @@ impl Dispatcher {
         run_id: &RunId,
         decide: impl Fn(&RunState) -> Result<Decided, Undecided>,
     ) -> Result<RunStatus, HandleError> {
-        let ended = self.apply(message, workspace, run_id, decide).await?;
+        let ended = match self.apply(message, workspace, run_id, decide).await {
+            Err(HandleError::Undecided(Undecided::Ended)) => {
+                self.ended_by(message, workspace, run_id).await?
+            }
+            ended => ended?,
+        };
         self.fleet.interrupt(workspace, run_id).await;
         self.fleet.forget_secrets_if_ended(&ended).await;
         Ok(ended.state.status().unwrap_or(RunStatus::Failed))
+    }
+
+    /// The run that has ended, if this very message ended it when it was handed out before.
+    async fn ended_by(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+    ) -> Result<Loaded, HandleError> {
+        let run = self.fleet.load(workspace, run_id).await?;
+        let last = self.fleet.last_commit(workspace, run_id).await?;
+        // Nothing follows on an end, so the last commit is the one that ended the run.
+        let last = last
+            .filter(|last| last.sequence == run.fence)
+            .ok_or(HandleError::NotVisibleYet)?;
+        if last.commit.commit_id == self.stamp(message, "command").commit_id {
+            Ok(run)
+        } else {
+            Err(Undecided::Ended.into())
+        }
     }
 
     async fn wake_if_queued(

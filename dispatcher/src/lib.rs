@@ -12,13 +12,14 @@ pub mod authority;
 pub mod command;
 mod dead_letter;
 pub mod reconciler;
+mod roster;
 pub mod secrets;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use gatewright_bus::{
-    AppendError, Fleet, LoadError,
+    AppendError, Fate, Fleet, LoadError,
     authority::{LiveSnapshot, TICK_EVERY},
     intake::{Intake, IntakeKind},
     layout::LayoutError,
@@ -48,7 +49,7 @@ pub struct Dispatcher {
     authority: LiveSnapshot,
 }
 
-/// Why a message could not be worked on this time. It is handed out again.
+/// Why a message could not be worked on.
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
     /// A history could not be read.
@@ -69,6 +70,19 @@ pub enum HandleError {
     /// A decision is impossible: a fault of this program.
     #[error(transparent)]
     Undecided(#[from] Undecided),
+}
+
+impl HandleError {
+    /// What becomes of the message.
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Load(error) => error.fate(),
+            Self::Append(error) => error.fate(),
+            Self::Authority(_) | Self::NotVisibleYet => Fate::Retry,
+            Self::Unreadable(_) => Fate::DeadLetter(ReasonCode::HistoryUnreadable),
+            Self::Undecided(_) => Fate::DeadLetter(ReasonCode::InternalError),
+        }
+    }
 }
 
 impl Dispatcher {
@@ -158,7 +172,7 @@ impl Dispatcher {
         }
     }
 
-    /// Works on one message. What fails is handed out again after a while.
+    /// Works on one message. What fails is handed out again after a while, or kept as a dead letter where no repetition helps.
     async fn handle(&self, message: &Intake) {
         let done = match &message.kind {
             IntakeKind::Submission { workspace_id } => self.submission(message, workspace_id).await,
@@ -173,9 +187,16 @@ impl Dispatcher {
                 Ok(())
             }
         };
-        match done {
-            Ok(()) => message.ack().await,
-            Err(error) => {
+        let Err(error) = done else {
+            return message.ack().await;
+        };
+        match error.fate() {
+            Fate::DeadLetter(code) => {
+                tracing::error!(%error, subject = message.subject(), "no repetition helps, giving a message up");
+                self.give_up(message, code, &error).await;
+                message.ack().await;
+            }
+            Fate::Retry => {
                 let delay =
                     Duration::from_secs(u64::try_from(message.delivered).unwrap_or(1).clamp(1, 30));
                 tracing::error!(%error, subject = message.subject(), retry_in_s = delay.as_secs(), "a message could not be worked on");

@@ -11,8 +11,10 @@
 mod contract_tool_policy;
 mod crashes;
 mod egress;
+mod orphans;
 mod outages;
 mod promises;
+mod refusals;
 mod secrets;
 mod submissions;
 mod twice;
