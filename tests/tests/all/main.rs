@@ -11,6 +11,7 @@
 mod contract_tool_policy;
 mod crashes;
 mod egress;
+mod foreign;
 mod orphans;
 mod outages;
 mod promises;
