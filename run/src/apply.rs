@@ -13,7 +13,7 @@ use gatewright_schemas::{
 
 use crate::{
     Plan,
-    state::{Impossible, OpenCall, Progress, RunState, Waiting},
+    state::{Fate, Impossible, OpenCall, Progress, RunState, Vote, Waiting},
 };
 
 impl RunState {
@@ -70,6 +70,7 @@ impl Progress {
             fatal: None,
             waiting: None,
             approvals: 0,
+            answered: Vec::new(),
             succeeded_calls: 0,
             failed_calls: 0,
         }
@@ -129,10 +130,32 @@ impl Progress {
             }
             EventBody::ToolFailed(failed) => self.apply_failed(failed)?,
             EventBody::ApprovalRequested(request) => self.apply_requested(request)?,
-            EventBody::ApprovalDecided(decided) => {
-                self.settle(&decided.approval_id, decided.approved)?;
+            EventBody::ApprovalVoted(voted) => {
+                let waiting = self.waiting_for(&voted.approval_id)?;
+                let has_voted = waiting.votes.iter().any(|vote| vote.by == voted.by);
+                ensure(!has_voted, "has this vote already")?;
+                waiting.votes.push(Vote {
+                    by: voted.by.clone(),
+                    remember_s: voted.remember_s,
+                });
             }
-            EventBody::ApprovalExpired(expired) => self.settle(&expired.approval_id, false)?,
+            EventBody::ApprovalDecided(decided) => {
+                let fate = if decided.approved {
+                    Fate::Approved
+                } else {
+                    Fate::Denied
+                };
+                self.settle(&decided.approval_id, fate)?;
+                if let (true, Some(waiting)) = (decided.approved, &mut self.waiting) {
+                    waiting.votes.push(Vote {
+                        by: decided.by.clone(),
+                        remember_s: decided.remember_s,
+                    });
+                }
+            }
+            EventBody::ApprovalExpired(expired) => {
+                self.settle(&expired.approval_id, Fate::Expired)?;
+            }
             EventBody::PolicyDenied(_)
             | EventBody::PolicyRequiresApproval(_)
             | EventBody::QuotaExceeded(_)
@@ -150,7 +173,9 @@ impl Progress {
             | EventBody::CapabilityRevoked(_)
             | EventBody::PrincipalRegistered(_)
             | EventBody::PrincipalQuarantined(_)
-            | EventBody::PrincipalReleased(_) => return Err("was accepted"),
+            | EventBody::PrincipalReleased(_)
+            | EventBody::ApprovalRemembered(_)
+            | EventBody::ApprovalForgotten(_) => return Err("was accepted"),
         }
         Ok(())
     }
@@ -209,9 +234,22 @@ impl Progress {
                 shown_input: invoked.input.clone(),
                 idempotent: invoked.idempotent,
                 intents: 1,
+                spent: None,
             });
         }
-        self.waiting = None;
+        if let Some(given) = self.waiting.take()
+            && given.request.question == ApprovalQuestion::MakeTheCall
+            && given.request.tool_call_id == invoked.tool_call_id
+        {
+            for (id, fate) in &mut self.answered {
+                if *id == given.request.approval_id {
+                    *fate = Fate::Used;
+                }
+            }
+            if let Some(open) = &mut self.open_call {
+                open.spent = Some(given);
+            }
+        }
         Ok(())
     }
 
@@ -257,28 +295,36 @@ impl Progress {
         self.approvals += 1;
         self.waiting = Some(Waiting {
             request: request.clone(),
+            votes: Vec::new(),
             approved: None,
         });
         Ok(())
     }
 
-    fn settle(&mut self, id: &ApprovalId, approved: bool) -> Result<(), &'static str> {
+    /// The approval that the run waits for, if it is this one.
+    fn waiting_for(&mut self, id: &ApprovalId) -> Result<&mut Waiting, &'static str> {
         ensure(
             self.status == RunStatus::WaitingApproval,
             "does not wait for an approval",
         )?;
         match &mut self.waiting {
             Some(waiting) if waiting.request.approval_id == *id && waiting.approved.is_none() => {
-                waiting.approved = Some(approved);
-                if approved && waiting.request.question == ApprovalQuestion::GoOnAfterUnknownOutcome
-                {
-                    self.fatal = None;
-                }
-                self.status = RunStatus::Queued;
-                Ok(())
+                Ok(waiting)
             }
             _ => Err("does not wait for this approval"),
         }
+    }
+
+    fn settle(&mut self, id: &ApprovalId, fate: Fate) -> Result<(), &'static str> {
+        let approved = fate == Fate::Approved;
+        let waiting = self.waiting_for(id)?;
+        waiting.approved = Some(approved);
+        if approved && waiting.request.question == ApprovalQuestion::GoOnAfterUnknownOutcome {
+            self.fatal = None;
+        }
+        self.answered.push((id.clone(), fate));
+        self.status = RunStatus::Queued;
+        Ok(())
     }
 
     /// The approval that was asked for and not answered.

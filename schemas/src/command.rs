@@ -51,11 +51,22 @@ pub enum Command {
         approve: bool,
         /// Why, for a person.
         reason: Option<String>,
+        /// With a yes: for how long like calls may go without asking, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1))]
+        remember_s: Option<u64>,
     },
     /// Let an approval lapse whose time has come.
     ExpireApproval {
         /// Which.
         approval_id: crate::ApprovalId,
+    },
+    /// Let a remembered approval hold no longer. To run `_authority`.
+    ForgetApproval {
+        /// Which.
+        remembered_id: crate::RememberedApprovalId,
+        /// Why, for a person.
+        reason: Option<String>,
     },
     /// Make a policy document the active one. To run `_authority` of workspace `_fleet`.
     ApplyPolicy {

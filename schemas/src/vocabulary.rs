@@ -337,10 +337,16 @@ words! {
         QuotaExceeded = "quota.exceeded",
         /// [`crate::event::ApprovalRequested`]
         ApprovalRequested = "approval.requested",
+        /// [`crate::event::ApprovalVoted`]
+        ApprovalVoted = "approval.voted",
         /// [`crate::event::ApprovalDecided`]
         ApprovalDecided = "approval.decided",
         /// [`crate::event::ApprovalExpired`]
         ApprovalExpired = "approval.expired",
+        /// [`crate::event::ApprovalRemembered`]
+        ApprovalRemembered = "approval.remembered",
+        /// [`crate::event::ApprovalForgotten`]
+        ApprovalForgotten = "approval.forgotten",
         /// [`crate::event::EgressRequested`]
         EgressRequested = "egress.requested",
         /// [`crate::event::EgressAllowed`]
@@ -444,6 +450,8 @@ words! {
         QuotaExceeded = "quota_exceeded",
         /// A valid approval of this very call settles it.
         ApprovalAllowsAction = "approval_allows_action",
+        /// A remembered approval covers it.
+        ApprovalRemembered = "approval_remembered",
         /// A check could not be evaluated.
         PolicyEvaluationError = "policy_evaluation_error",
 
@@ -460,6 +468,8 @@ words! {
         ApprovalInputMismatch = "approval_input_mismatch",
         /// The approval was spent before.
         ApprovalAlreadyUsed = "approval_already_used",
+        /// Whoever wants to decide may not.
+        ApproverNotAllowed = "approver_not_allowed",
 
         // --- around the gate
         /// No tool has this name.

@@ -118,9 +118,19 @@ impl Fleetlet {
 
     /// Starts one more worker that works in its own way.
     pub async fn start_worker_with(&self, name: &str, config: WorkerConfig) -> Inside {
-        let fleet = connect(&self.nats.url(), name).await;
         let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
         let registry = Registry::standard(Arc::new(gateway)).unwrap();
+        self.start_worker_of(name, registry, config).await
+    }
+
+    /// Starts one more worker that has tools of its own.
+    pub async fn start_worker_of(
+        &self,
+        name: &str,
+        registry: Registry,
+        config: WorkerConfig,
+    ) -> Inside {
+        let fleet = connect(&self.nats.url(), name).await;
         let worker = Worker::join(fleet, registry, config).await.unwrap();
         let own = self.shutdown.child_token();
         Inside::start(worker.run(own.clone()), own)

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
-    EgressRequest, Grant, GrantState, Permit, QuotaAnswer, Snapshot, ToolCallRequest,
-    authorize_egress, authorize_tool_call, egress_quota_needed, host::hosts_in, quota_needed,
-    redact::SecretMissing,
+    EgressRequest, Grant, GrantState, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval,
+    authorize_egress, authorize_tool_call, document::Approvals, egress_quota_needed,
+    grant::approvable, host::hosts_in, quota_needed, redact::SecretMissing,
 };
 use gatewright_run::{
     Decided, PlannedCall, Progress,
-    decide::{self, Asked, Invocation, Undecided},
+    decide::{self, Asked, Invocation, Terms, Undecided},
 };
 use gatewright_schemas::{
     Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, PrincipalId, ReasonCode, Stage,
@@ -210,6 +210,12 @@ impl Worker {
         let context = progress.context.as_ref();
         let waits = context.is_ok_and(|c| c.on_approval == OnApproval::Wait);
         let decided = if barrier.record.decision == Decision::RequireApproval && waits {
+            let terms = self.terms();
+            let record = both(&asked, &barrier.record);
+            let hosts = asked
+                .first()
+                .map_or_else(Vec::new, |asked| asked.hosts.clone());
+            let through_gateway = resolved.definition().through_gateway;
             let approval = ApprovalRequested {
                 approval_id: progress.next_approval_id(&call.tool_call_id),
                 question: ApprovalQuestion::MakeTheCall,
@@ -219,8 +225,13 @@ impl Worker {
                 input: shown_input,
                 input_digest: input.digest().clone(),
                 principal_id,
-                decision: Some(both(&asked, &barrier.record)),
-                expires_at: self.ask_until(),
+                asked_by: context.ok().map(|context| context.actor.clone()),
+                likeness: approval::likeness(through_gateway, &hosts, &record.findings),
+                hosts,
+                sandbox_permissions: call.sandbox_permissions.clone(),
+                decision: Some(record),
+                approvers: terms.approvers,
+                expires_at: terms.until,
             };
             decide::park_for_approval(state, hand.turn, call, &asked, approval)?
         } else if barrier.category == TOOL {
@@ -274,15 +285,19 @@ impl Worker {
         Ok(Input::restored(&call.input, vault))
     }
 
-    /// When an approval that is asked for now lapses.
-    pub(crate) fn ask_until(&self) -> Timestamp {
-        const DEFAULT: Duration = Duration::from_hours(24);
-        let ttl = self.0.authority.read(|snapshot| {
-            snapshot
-                .policy()
-                .map_or(DEFAULT, |policy| policy.document().approvals.ttl.duration())
+    /// The terms of an approval that is asked for now.
+    pub(crate) fn terms(&self) -> Terms {
+        let rules = self.0.authority.read(|snapshot| {
+            let policy = snapshot.policy();
+            // Without a policy no call gets as far as a question.
+            policy.map_or_else(Approvals::default, |policy| {
+                policy.document().approvals.clone()
+            })
         });
-        clock::now().plus(ttl)
+        Terms {
+            until: clock::now().plus(rules.ttl.duration()),
+            approvers: rules.approvers,
+        }
     }
 }
 
@@ -408,18 +423,18 @@ fn blocked_hop(call: &PlannedCall, host: &str, error: &ErrorInfo) -> EventBody {
 }
 
 /// The approval of this very call, where the run's history holds one.
+///
+/// A call whose intent was recorded with an approval keeps it: a repetition under the same idempotency key is no other call.
 fn grant_of(progress: &Progress, call: &PlannedCall) -> Option<Grant> {
-    let waiting = progress.waiting.as_ref()?;
+    let open = progress.open_call.as_ref();
+    let spent = open.and_then(|open| open.spent.as_ref());
+    let waiting = progress.waiting.as_ref().or(spent)?;
     let request = &waiting.request;
     if request.question != ApprovalQuestion::MakeTheCall
         || request.tool_call_id != call.tool_call_id
     {
         return None;
     }
-    let findings = request
-        .decision
-        .iter()
-        .flat_map(|decision| &decision.findings);
     Some(Grant {
         approval_id: request.approval_id.clone(),
         tool_call_id: request.tool_call_id.clone(),
@@ -427,10 +442,8 @@ fn grant_of(progress: &Progress, call: &PlannedCall) -> Option<Grant> {
         definition_digest: request.definition_digest.clone(),
         input_digest: request.input_digest.clone(),
         principal_id: request.principal_id.clone(),
-        granted_findings: findings
-            .filter(|finding| finding.decision == Decision::RequireApproval)
-            .map(|finding| finding.reason_code)
-            .collect(),
+        granted_findings: approvable(&request.decision),
+        approved_by: waiting.votes.len(),
         expires_at: request.expires_at,
         state: match waiting.approved {
             None => GrantState::Pending,

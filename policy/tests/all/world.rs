@@ -194,6 +194,7 @@ pub fn grant(call: &ToolCallRequest, codes: &[ReasonCode]) -> Grant {
             .ok()
             .and_then(|context| context.principal_id.clone()),
         granted_findings: codes.to_vec(),
+        approved_by: 1,
         expires_at: at("2026-03-04T13:00:00Z"),
         state: GrantState::Granted,
     }

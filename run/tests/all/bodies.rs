@@ -4,12 +4,14 @@ use gatewright_run::RunState;
 use gatewright_schemas::{
     ApprovalId, CapabilityToken, CapabilityTokenId, Commit, CommitId, Decision, DecisionRecord,
     Digest, Effect, EnforcementMode, ErrorInfo, Event, EventBody, EventType, PrincipalId,
-    Quarantine, ReasonCode, Scopes, Stage, StepStatus, ToolCallId, WorkspaceId, Zone,
+    Quarantine, ReasonCode, RememberedApproval, RememberedApprovalId, Scopes, Stage, StepStatus,
+    ToolCallId, WorkspaceId, Zone,
     chain::{self, Envelope},
     event::{
-        Actor, ApprovalDecided, ApprovalExpired, ApprovalQuestion, ApprovalRequested,
-        CapabilityGranted, CapabilityRefused, CapabilityRevoked, EgressAllowed, EgressBlocked,
-        EgressRequested, PolicyActivated, PolicyDecided, PrincipalQuarantined, PrincipalRegistered,
+        Actor, ApprovalDecided, ApprovalExpired, ApprovalForgotten, ApprovalQuestion,
+        ApprovalRemembered, ApprovalRequested, ApprovalVoted, CapabilityGranted, CapabilityRefused,
+        CapabilityRevoked, EgressAllowed, EgressBlocked, EgressRequested, Likeness,
+        PolicyActivated, PolicyDecided, PrincipalQuarantined, PrincipalRegistered,
         PrincipalReleased, QuotaExceeded, RunCancelled, RunCompleted, RunFailed, RunRejected,
         RunResumed, RunStarted, RunSuspended, StepCompleted, StepCreated, ToolFailed, ToolInvoked,
         ToolSucceeded, WaitingFor,
@@ -70,6 +72,10 @@ fn principal() -> PrincipalId {
 
 fn token() -> CapabilityTokenId {
     CapabilityTokenId::new("t1").unwrap()
+}
+
+fn remembered() -> RememberedApprovalId {
+    RememberedApprovalId::new("rem-1").unwrap()
 }
 
 fn why() -> ErrorInfo {
@@ -201,17 +207,54 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             input: json!({}),
             input_digest: fit.input_digest.clone(),
             principal_id: None,
+            asked_by: None,
+            hosts: Vec::new(),
+            sandbox_permissions: None,
             decision: None,
+            likeness: Likeness::Input,
+            approvers: 1,
             expires_at: tonight(),
+        }),
+        EventType::ApprovalVoted => EventBody::ApprovalVoted(ApprovalVoted {
+            approval_id: fit.approval.clone(),
+            by: "ben".into(),
+            reason: None,
+            missing: 1,
+            remember_s: None,
         }),
         EventType::ApprovalDecided => EventBody::ApprovalDecided(ApprovalDecided {
             approval_id: fit.approval.clone(),
             approved: fit.approved,
             by: "ann".into(),
             reason: None,
+            voted_before: Vec::new(),
+            remember_s: None,
         }),
         EventType::ApprovalExpired => EventBody::ApprovalExpired(ApprovalExpired {
             approval_id: fit.approval.clone(),
+        }),
+        EventType::ApprovalRemembered => EventBody::ApprovalRemembered(ApprovalRemembered {
+            remembered: RememberedApproval {
+                remembered_id: remembered(),
+                workspace_id: WorkspaceId::new("acme").unwrap(),
+                approval_id: fit.approval.clone(),
+                principal_id: Some(principal()),
+                tool_name: "read".into(),
+                definition_digest: Digest::of(&json!({ "tool": "read" })),
+                hosts: Vec::new(),
+                input_digest: Some(fit.input_digest.clone()),
+                findings: vec![ReasonCode::ToolRequiresApproval],
+                approved_by: vec!["ann".into()],
+                remembered_at: tonight(),
+                expires_at: tonight(),
+                revoked_at: None,
+            },
+        }),
+        EventType::ApprovalForgotten => EventBody::ApprovalForgotten(ApprovalForgotten {
+            remembered_id: remembered(),
+            revoked_at: tonight(),
+            by: "ann".into(),
+            reason: None,
         }),
         EventType::EgressRequested => EventBody::EgressRequested(EgressRequested {
             tool_call_id: fit.call.clone(),

@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod approvals;
 mod contract_tool_policy;
 mod crashes;
 mod egress;
