@@ -19,7 +19,7 @@ use gatewright_schemas::{Lane, Timestamp, Wake, Zone};
 
 use crate::{
     Fleet,
-    append::{Attempt, Outgoing},
+    append::{Attempt, GroupCommit, Outgoing},
     layout::{ACK_WAIT, LayoutError, unavailable, unavailable_boxed},
     retry::Retry,
 };
@@ -120,7 +120,12 @@ impl Fleet {
         let publish = async |wake: &Wake| {
             // Derived serialisers of plain structs with string keys have no way to fail.
             let payload = serde_json::to_vec(wake).unwrap_or_default();
-            self.publish_until_stored(&subject, headers.clone(), payload.into())
+            let outgoing = Outgoing {
+                subject: subject.clone(),
+                headers: headers.clone(),
+                payload: payload.into(),
+            };
+            self.send_until_stored(outgoing, self.wake_groups.as_ref())
                 .await
         };
         if publish(wake).await.is_err() && wake.hint.is_some() {
@@ -145,9 +150,22 @@ impl Fleet {
             headers,
             payload,
         };
+        self.send_until_stored(outgoing, None).await
+    }
+
+    async fn send_until_stored(
+        &self,
+        outgoing: Outgoing,
+        groups: Option<&GroupCommit>,
+    ) -> Result<(), NeverStored> {
+        let subject = &outgoing.subject;
         let mut retry = Retry::for_servers();
         loop {
-            match self.send(&outgoing).await {
+            let attempt = match groups {
+                Some(groups) => groups.send(outgoing.clone()).await,
+                None => self.send(&outgoing).await,
+            };
+            match attempt {
                 Attempt::Stored(_) => return Ok(()),
                 // No repetition helps, and whoever waits for it would wait for ever.
                 Attempt::Refused(reason) => {
