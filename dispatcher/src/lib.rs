@@ -68,7 +68,7 @@ pub enum HandleError {
     /// What an event says was written is not there: a replica lags.
     #[error("what was written of the authority before cannot be seen yet")]
     NotVisibleYet,
-    /// A decision is impossible: a fault of this program.
+    /// It cannot be decided yet; or it is impossible, which is a fault of this program.
     #[error(transparent)]
     Undecided(#[from] Undecided),
 }
@@ -79,9 +79,12 @@ impl HandleError {
         match self {
             Self::Load(error) => error.fate(),
             Self::Append(error) => error.fate(),
-            Self::Authority(_) | Self::NotVisibleYet => Fate::Retry,
             Self::Unreadable(_) => Fate::DeadLetter(ReasonCode::HistoryUnreadable),
-            Self::Undecided(_) => Fate::DeadLetter(ReasonCode::InternalError),
+            Self::Undecided(Undecided::Impossible(_)) => {
+                Fate::DeadLetter(ReasonCode::InternalError)
+            }
+            // What cannot be done yet may be done later.
+            Self::Undecided(_) | Self::Authority(_) | Self::NotVisibleYet => Fate::Retry,
         }
     }
 }

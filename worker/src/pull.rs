@@ -144,7 +144,7 @@ async fn wait(worker: Worker, turns: TaskTracker, index: usize, queue: Queue) ->
 }
 
 /// Gives the wake-up a turn, in `place` or in one that is free soon; otherwise another worker gets it.
-/// Its lease is kept alive from now on, until the turn ends or is cut off.
+/// Its lease is kept alive while the turn lasts.
 fn start(
     worker: &Worker,
     turns: &TaskTracker,

@@ -68,8 +68,11 @@ impl TurnError {
         match self {
             Self::Load(error) => error.fate(),
             Self::Append(error) => error.fate(),
-            Self::Secrets(_) | Self::Interrupted => Fate::Retry,
-            Self::Undecided(_) => Fate::DeadLetter(ReasonCode::InternalError),
+            Self::Undecided(Undecided::Impossible(_)) => {
+                Fate::DeadLetter(ReasonCode::InternalError)
+            }
+            // What was decided on another view of the run is decided anew.
+            Self::Undecided(_) | Self::Secrets(_) | Self::Interrupted => Fate::Retry,
         }
     }
 }
