@@ -102,6 +102,7 @@ pub struct Fleet {
     pub(crate) wake_groups: Option<GroupCommit>,
     refusals: Refusals,
     pub(crate) secrets: Arc<OnceCell<Store>>,
+    pub(crate) quotas: Arc<OnceCell<Store>>,
 }
 
 impl Fleet {
@@ -178,6 +179,7 @@ impl Fleet {
             wake_groups,
             refusals,
             secrets: Arc::default(),
+            quotas: Arc::default(),
         })
     }
 

@@ -130,7 +130,11 @@ impl Dispatcher {
             | Undecided::NotExpired { .. }
             | Undecided::NotMemorable { .. }
             | Undecided::Answered(Fate::Approved) => None,
-            Undecided::Impossible(_) => return Err(undecided.into()),
+            Undecided::NotExternal
+            | Undecided::Busy
+            | Undecided::StepNotOpen
+            | Undecided::TooLong
+            | Undecided::Impossible(_) => return Err(undecided.into()),
         };
         tracing::info!(run.id = %run_id, issued_by = self.fleet.writer().as_str(), %undecided, "a decision changes nothing");
         Ok(refused(run_id, code, &undecided.to_string()))

@@ -343,7 +343,10 @@ impl Dispatcher {
                     reason,
                 }))),
             },
-            Command::Cancel { .. }
+            Command::OpenStep { .. }
+            | Command::RequestToolCall { .. }
+            | Command::CompleteRun { .. }
+            | Command::Cancel { .. }
             | Command::Retry { .. }
             | Command::Wake
             | Command::Deadline

@@ -13,7 +13,7 @@ use gatewright_schemas::{
     Command, CommandMessage, ReasonCode, Reply, RunId, RunStatus, Submission, WorkspaceId, validate,
 };
 
-use crate::{Dispatcher, HandleError, admission::Admitted, authority::Deed};
+use crate::{Dispatcher, HandleError, admission::Admitted, authority::Deed, external::Wish};
 
 impl Dispatcher {
     pub(crate) async fn command(
@@ -98,6 +98,33 @@ impl Dispatcher {
                 let verdict = Verdict::Expired;
                 return self
                     .answer_approval(message, workspace, run_id, &approval_id, verdict)
+                    .await;
+            }
+            Command::OpenStep { title } => {
+                return self.open_step(message, workspace, run_id, title).await;
+            }
+            Command::RequestToolCall {
+                step_id,
+                tool,
+                input,
+                sandbox_permissions,
+                policy,
+                request_key,
+            } => {
+                let wish = Wish {
+                    step_id,
+                    tool,
+                    input,
+                    sandbox_permissions,
+                    policy,
+                    request_key,
+                };
+                return self.request_call(message, workspace, run_id, wish).await;
+            }
+            Command::CompleteRun { succeeded, reason } => {
+                let reason = reason.as_deref();
+                return self
+                    .complete(message, workspace, run_id, succeeded, &issued_by, reason)
                     .await;
             }
             Command::ForgetApproval { .. }

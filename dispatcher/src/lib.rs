@@ -12,6 +12,7 @@ pub mod approval;
 pub mod authority;
 pub mod command;
 mod dead_letter;
+mod external;
 pub mod reconciler;
 mod roster;
 pub mod secrets;

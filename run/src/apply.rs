@@ -6,13 +6,13 @@ use gatewright_policy::context::PolicyContext;
 use gatewright_schemas::{
     ApprovalId, ErrorInfo, EventBody, OnFailure, ReasonCode, RunStatus, StepStatus, ToolCallId,
     event::{
-        ApprovalQuestion, ApprovalRequested, RunCreated, RunSuspended, StepCompleted, ToolFailed,
-        ToolInvoked, WaitingFor,
+        ApprovalQuestion, ApprovalRequested, RunCreated, RunSuspended, StepCompleted, StepCreated,
+        ToolFailed, ToolInvoked, ToolRequested, WaitingFor,
     },
 };
 
 use crate::{
-    Plan,
+    Plan, PlannedCall,
     state::{Fate, Impossible, OpenCall, Progress, RunState, Vote, Waiting},
 };
 
@@ -82,6 +82,7 @@ impl Progress {
             EventBody::RunStarted(started) => {
                 ensure(self.attempt == 0, "was started before")?;
                 ensure(started.attempt > 0, "begins with attempt 1")?;
+                ensure(!self.status.is_parked(), "is parked")?;
                 self.status = RunStatus::Running;
                 self.attempt = started.attempt;
                 self.lease = Some(started.lease);
@@ -99,7 +100,11 @@ impl Progress {
             }
             EventBody::RunSuspended(suspended) => self.apply_suspended(suspended)?,
             EventBody::RunCompleted(_) => {
-                ensure(self.status == RunStatus::Running, "is not running")?;
+                let is_agents = self.status == RunStatus::WaitingActor;
+                ensure(
+                    self.status == RunStatus::Running || is_agents,
+                    "is not running",
+                )?;
                 ensure(self.step >= self.plan.steps.len(), "has steps left")?;
                 ensure(self.fatal.is_none(), "has a call that failed for good")?;
                 self.status = RunStatus::Succeeded;
@@ -112,6 +117,9 @@ impl Progress {
                 ensure(!self.step_open, "has an open step")?;
                 self.status = RunStatus::Cancelled;
             }
+            EventBody::StepCreated(created) if self.is_external() => {
+                self.apply_opened(created)?;
+            }
             EventBody::StepCreated(_) => {
                 ensure(self.status == RunStatus::Running, "is not running")?;
                 ensure(!self.step_open, "has an open step")?;
@@ -121,6 +129,7 @@ impl Progress {
                 self.call = 0;
             }
             EventBody::StepCompleted(completed) => self.apply_step_completed(completed)?,
+            EventBody::ToolRequested(requested) => self.apply_tool_requested(requested)?,
             EventBody::ToolInvoked(invoked) => self.apply_invoked(invoked)?,
             EventBody::ToolSucceeded(succeeded) => {
                 ensure(self.status == RunStatus::Running, "is not running")?;
@@ -181,18 +190,54 @@ impl Progress {
     }
 
     fn apply_suspended(&mut self, suspended: &RunSuspended) -> Result<(), &'static str> {
-        ensure(self.status == RunStatus::Running, "is not running")?;
         self.status = match &suspended.waiting_for {
             WaitingFor::Approval { approval_id, .. } => {
+                ensure(self.status == RunStatus::Running, "is not running")?;
                 ensure(
                     self.pending_approval() == Some(approval_id),
                     "did not ask for this approval",
                 )?;
                 RunStatus::WaitingApproval
             }
-            WaitingFor::Actor => RunStatus::WaitingActor,
+            WaitingFor::Actor => {
+                ensure(self.is_external(), "makes its calls by itself")?;
+                ensure(!self.status.is_parked(), "is parked")?;
+                ensure(self.current_call().is_none(), "has a call to make")?;
+                ensure(self.fatal.is_none(), "has a call that failed for good")?;
+                RunStatus::WaitingActor
+            }
         };
         self.lease = None;
+        Ok(())
+    }
+
+    /// An outside agent opened a step.
+    fn apply_opened(&mut self, created: &StepCreated) -> Result<(), &'static str> {
+        let is_waiting = self.status == RunStatus::WaitingActor;
+        ensure(is_waiting, "does not wait for its agent")?;
+        ensure(!self.step_open, "has an open step")?;
+        let is_next = usize::try_from(created.number) == Ok(self.plan.steps.len() + 1);
+        ensure(is_next, "has another number of steps")?;
+        Arc::make_mut(&mut self.plan).open(created.title.clone());
+        self.step_open = true;
+        self.call = 0;
+        Ok(())
+    }
+
+    /// An outside agent asked for a call: the next of the open step.
+    fn apply_tool_requested(&mut self, requested: &ToolRequested) -> Result<(), &'static str> {
+        let is_waiting = self.status == RunStatus::WaitingActor;
+        ensure(is_waiting, "does not wait for its agent")?;
+        ensure(self.step_open, "has no open step")?;
+        let is_new = self.call_of_request(&requested.request_key).is_none();
+        ensure(is_new, "has a call of this key")?;
+        let is_next = self.next_call_id().as_ref() == Some(&requested.tool_call_id);
+        ensure(is_next, "has another call to make next")?;
+        let call = PlannedCall::requested(requested, self.created.zone);
+        if let Some(step) = Arc::make_mut(&mut self.plan).steps.get_mut(self.step) {
+            step.calls.push(call);
+        }
+        self.status = RunStatus::Queued;
         Ok(())
     }
 
@@ -342,7 +387,7 @@ impl Progress {
     }
 
     /// The call whose turn it is in the step whose turn it is, whether or not that was opened; none when it has no calls left.
-    pub fn current_call(&self) -> Option<&crate::PlannedCall> {
+    pub fn current_call(&self) -> Option<&PlannedCall> {
         self.plan.steps.get(self.step)?.calls.get(self.call)
     }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use gatewright_policy::context::{InvalidContext, PolicyContext};
 use gatewright_schemas::{
-    ApprovalId, Digest, ErrorInfo, Event, EventId, EventType, RunId, RunStatus, StepId, ToolCallId,
-    WorkspaceId,
+    ApprovalId, Digest, ErrorInfo, Event, EventId, EventType, RunId, RunStatus, RuntimeActor,
+    StepId, ToolCallId, WorkspaceId,
     chain::{self, BrokenChain, ChainHead},
     event::{ApprovalRequested, RunCreated, UnreadableEvent},
 };
 use serde_json::Value;
 
-use crate::Plan;
+use crate::{Plan, PlannedCall};
 
 /// Where a run stands.
 #[derive(Debug, Clone)]
@@ -204,6 +204,33 @@ impl Progress {
     /// The id of the step whose turn it is.
     pub fn step_id(&self) -> Option<&StepId> {
         self.plan.steps.get(self.step).map(|step| &step.step_id)
+    }
+
+    /// Whether an outside agent asks for its calls, one at a time.
+    pub fn is_external(&self) -> bool {
+        self.created.submission.input.runtime.actor == RuntimeActor::External
+    }
+
+    /// On whose authority a call is made: its own where it states one, else the run's.
+    pub fn context_of<'a>(
+        &'a self,
+        call: &'a PlannedCall,
+    ) -> &'a Result<PolicyContext, InvalidContext> {
+        let own = call.request.as_ref().and_then(|r| r.context.as_ref());
+        own.unwrap_or(&self.context)
+    }
+
+    /// The id of the call that an outside agent may ask for next; none while no step is open.
+    pub fn next_call_id(&self) -> Option<ToolCallId> {
+        let step = self.step_open.then_some(self.step)?;
+        self.plan.next_call_id(step)
+    }
+
+    /// The call that an outside agent asked for under this key.
+    pub fn call_of_request(&self, key: &str) -> Option<&PlannedCall> {
+        self.plan
+            .calls()
+            .find(|call| call.request.as_ref().is_some_and(|r| r.key == key))
     }
 
     /// What became of an approval; none when it is not decided, or not this run's.

@@ -155,6 +155,8 @@ bodies! {
     StepCreated(StepCreated);
     /// A step ended.
     StepCompleted(StepCompleted);
+    /// An outside agent asks for a call.
+    ToolRequested(ToolRequested);
     /// The intent: the tool is executed after this is stored, never before.
     ToolInvoked(ToolInvoked);
     /// The tool answered.
@@ -332,6 +334,28 @@ pub struct StepCreated {
 pub struct StepCompleted {
     /// How it ended: `succeeded`, `failed` or `cancelled`.
     pub status: StepStatus,
+}
+
+/// `tool.requested`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolRequested {
+    /// The call.
+    pub tool_call_id: ToolCallId,
+    /// The tool's name, trimmed.
+    pub tool_name: String,
+    /// The input, its secrets replaced by references.
+    pub input: Value,
+    /// The key under which the agent may ask again without a second call coming of it.
+    pub request_key: String,
+    /// The sandbox it asks for, as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_permissions: Option<String>,
+    /// On whose authority, where that is not the run's own: any JSON, read as defensively.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub policy: Value,
+    /// Under what digest its secrets are kept; absent when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Digest>,
 }
 
 /// `tool.invoked`

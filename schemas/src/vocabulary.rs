@@ -131,6 +131,8 @@ words! {
 words! {
     /// Where a tool call stands.
     pub enum ToolCallStatus {
+        /// An outside agent asked for it; the gate has not answered yet.
+        Requested = "requested",
         /// Parked until somebody decides.
         WaitingApproval = "waiting_approval",
         /// Its intent is recorded; the tool may be running.
@@ -321,6 +323,8 @@ words! {
         StepCreated = "step.created",
         /// [`crate::event::StepCompleted`]
         StepCompleted = "step.completed",
+        /// [`crate::event::ToolRequested`]
+        ToolRequested = "tool.requested",
         /// [`crate::event::ToolInvoked`]
         ToolInvoked = "tool.invoked",
         /// [`crate::event::ToolSucceeded`]
@@ -516,6 +520,19 @@ words! {
         CommitRefused = "commit_refused",
         /// What would have to be recorded cannot follow on the history: a fault of this program.
         InternalError = "internal_error",
+
+        /// The outside agent says that it could not do what it was to do.
+        ActorGaveUp = "actor_gave_up",
+        /// The run's calls are not an outside agent's to ask for.
+        RunNotExternal = "run_not_external",
+        /// The run does not wait for its agent: a call is under way, or waits for an approval.
+        RunBusy = "run_busy",
+        /// The run has no such open step.
+        StepNotOpen = "step_not_open",
+        /// The run has as many steps or calls as it may have.
+        RunTooLong = "run_too_long",
+        /// The request's key was used for another request.
+        RequestKeyConflict = "request_key_conflict",
 
         // --- authority
         /// The delegation would widen what its parent allows, or is not its holder's to make.

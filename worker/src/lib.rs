@@ -4,6 +4,7 @@
 //!
 //! - `pull` takes as many wake-ups as there are free slots, interactive ones first.
 //! - `ask` puts a call before the gate (`gatewright_policy::authorize_tool_call`), the only source of the permit that a tool's `execute` consumes.
+//! - `purse` has what a call consumes of the fleet's limits, until it is made.
 //! - `execute` executes an allowed call, again where it may be repeated.
 //! - [`tool`] has the tools, [`egress`] the gateway to the outside.
 //!
@@ -14,6 +15,7 @@ pub mod egress;
 mod execute;
 mod held;
 mod pull;
+mod purse;
 mod rota;
 pub mod tool;
 mod turn;
@@ -23,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use gatewright_bus::{
     Fleet, authority::LiveSnapshot, clock, layout::LayoutError, presence::HEARTBEAT_EVERY,
-    queue::Queue, retry::Retry,
+    queue::Queue, quota::QuotaLeases, retry::Retry,
 };
 use gatewright_schemas::{Lane, Timestamp, WorkerHeartbeat, Zone};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -64,6 +66,7 @@ pub struct Worker(Arc<Inner>);
 struct Inner {
     fleet: Fleet,
     authority: LiveSnapshot,
+    quotas: QuotaLeases,
     registry: Registry,
     queues: Vec<Queue>,
     config: WorkerConfig,
@@ -92,6 +95,7 @@ impl Worker {
         }
         Ok(Self(Arc::new(Inner {
             authority: LiveSnapshot::watch(&fleet),
+            quotas: QuotaLeases::new(&fleet),
             registry,
             queues,
             slots: Slots::new(config.concurrency),
@@ -160,6 +164,7 @@ impl Worker {
     }
 
     async fn sign_off(&self) {
+        self.0.quotas.close().await;
         if let Err(error) = self.0.fleet.strike_off(self.0.fleet.writer()).await {
             tracing::warn!(%error, "could not sign off");
         }

@@ -177,7 +177,12 @@ pub fn answer_approval(
                 executions: intents(state),
                 duration_us: 0,
             }))?;
-            decided.fail(error)?;
+            // An outside agent learns of the refusal, and says how to go on.
+            if progress.is_external() {
+                decided.wind_up()?;
+            } else {
+                decided.fail(error)?;
+            }
         }
         // The call was recorded as failed when the question was asked; with leave to go on that alone is no reason to fail.
         ApprovalQuestion::GoOnAfterUnknownOutcome => {
@@ -198,7 +203,11 @@ fn yes(
     bench: &Bench<'_>,
 ) -> Result<EventBody, Undecided> {
     let request = &waiting.request;
-    let context = progress.context.as_ref().ok();
+    let asking = progress
+        .plan
+        .calls()
+        .find(|call| call.tool_call_id == request.tool_call_id);
+    let context = asking.and_then(|call| progress.context_of(call).as_ref().ok());
     // Under the default actor's name the fleet itself acts, not somebody who could approve.
     let actor = context.map(|context| context.actor.actor_id.as_str());
     let principal = request.principal_id.as_ref().map(AsRef::as_ref);

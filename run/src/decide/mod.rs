@@ -6,12 +6,14 @@ mod admit;
 mod approval;
 mod call;
 mod end;
+mod external;
 mod recover;
 
 pub use admit::{admit, reject};
 pub use approval::{Bench, Terms, Verdict, answer_approval, park_for_approval};
 pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse};
 pub use end::{cancel, exhaust, expire, finish, give_up};
+pub use external::{CallRequest, complete, open_step, request_call};
 pub use recover::lose;
 
 use gatewright_policy::approval::VoteRefused;
@@ -56,6 +58,20 @@ pub enum Undecided {
         /// Why.
         why: String,
     },
+    /// Its calls are not an outside agent's to ask for.
+    #[error(
+        "the run's steps are its own: only a run with `actor: \"external\"` takes calls from outside"
+    )]
+    NotExternal,
+    /// It does not wait for its agent.
+    #[error("the run does not wait for its agent: a call is under way, or waits for an approval")]
+    Busy,
+    /// It has no such open step.
+    #[error("the step is not the run's open one")]
+    StepNotOpen,
+    /// It has as many steps or calls as it may have.
+    #[error("the run has as many steps or calls as it may have")]
+    TooLong,
     /// The events would not follow on the state: a fault of the program, nothing is appended.
     #[error(transparent)]
     Impossible(#[from] Impossible),

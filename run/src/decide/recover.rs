@@ -23,7 +23,7 @@ pub fn lose(
     let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
     let asks =
         progress.created.submission.input.runtime.on_unknown_outcome == OnUnknownOutcome::AskHuman;
-    let context = progress.context.as_ref().ok();
+    let context = progress.context_of(call).as_ref().ok();
     let request = ApprovalRequested {
         approval_id: progress.next_approval_id(&call.tool_call_id),
         question: ApprovalQuestion::GoOnAfterUnknownOutcome,

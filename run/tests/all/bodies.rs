@@ -14,7 +14,7 @@ use gatewright_schemas::{
         PolicyActivated, PolicyDecided, PrincipalQuarantined, PrincipalRegistered,
         PrincipalReleased, QuotaExceeded, RunCancelled, RunCompleted, RunFailed, RunRejected,
         RunResumed, RunStarted, RunSuspended, StepCompleted, StepCreated, ToolFailed, ToolInvoked,
-        ToolSucceeded, WaitingFor,
+        ToolRequested, ToolSucceeded, WaitingFor,
     },
 };
 use serde_json::json;
@@ -41,7 +41,9 @@ impl Fit {
         let progress = state.progress.as_ref();
         let call = progress
             .and_then(|p| p.current_call())
-            .map_or_else(first_call, |call| call.tool_call_id.clone());
+            .map(|call| call.tool_call_id.clone())
+            .or_else(|| progress.and_then(|p| p.next_call_id()))
+            .unwrap_or_else(first_call);
         let waiting = progress.and_then(|p| p.waiting.as_ref());
         Self {
             approval: waiting.map_or_else(
@@ -155,6 +157,15 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
         }),
         EventType::StepCompleted => EventBody::StepCompleted(StepCompleted {
             status: fit.step_status,
+        }),
+        EventType::ToolRequested => EventBody::ToolRequested(ToolRequested {
+            tool_call_id: fit.call.clone(),
+            tool_name: "read".into(),
+            input: json!({}),
+            request_key: "key".into(),
+            sandbox_permissions: None,
+            policy: serde_json::Value::Null,
+            secrets: None,
         }),
         EventType::ToolInvoked => EventBody::ToolInvoked(ToolInvoked {
             tool_call_id: fit.call.clone(),
