@@ -80,7 +80,7 @@ pub(crate) enum Attempt {
     Refused(String),
 }
 
-/// A commit on its way.
+/// A message on its way.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
     pub(crate) subject: String,
@@ -170,8 +170,8 @@ impl Fleet {
         }
     }
 
-    /// Sends a commit by itself.
-    async fn send(&self, outgoing: &Outgoing) -> Attempt {
+    /// Sends a message by itself.
+    pub(crate) async fn send(&self, outgoing: &Outgoing) -> Attempt {
         let Outgoing {
             subject,
             headers,

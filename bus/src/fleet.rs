@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use async_nats::{
 use gatewright_schemas::WriterId;
 use tokio::sync::OnceCell;
 
-use crate::{Names, retry::Retry};
+use crate::{Names, append::GroupCommit, retry::Retry};
 
 /// The oldest server that a fleet can run on: atomic batches and scheduled messages came with it.
 pub const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
@@ -33,7 +33,7 @@ pub struct Connection {
     pub names: Names,
     /// A credentials file (JWT and seed), where the server wants one.
     pub credentials: Option<PathBuf>,
-    /// The server syncs every message to disk before it answers: appends of different runs then go in groups.
+    /// The server syncs every message to disk before it answers: appends and wake-ups of different runs then go in groups.
     pub group_commit: bool,
 }
 
@@ -96,7 +96,10 @@ pub struct Fleet {
     pub(crate) jetstream: jetstream::Context,
     pub(crate) names: Arc<Names>,
     pub(crate) writer: WriterId,
-    pub(crate) groups: Option<crate::append::GroupCommit>,
+    /// The groups of appends, where they go in groups.
+    pub(crate) groups: Option<GroupCommit>,
+    /// The groups of wake-ups.
+    pub(crate) wake_groups: Option<GroupCommit>,
     refusals: Refusals,
     pub(crate) secrets: Arc<OnceCell<Store>>,
     pub(crate) quotas: Arc<OnceCell<Store>>,
@@ -162,15 +165,18 @@ impl Fleet {
             .timeout(ACK_TIMEOUT)
             .build(client.clone());
         let names = Arc::new(connection.names.clone());
-        let groups = connection
-            .group_commit
-            .then(|| crate::append::GroupCommit::start(client.clone()));
+        let groups = || {
+            let wanted = connection.group_commit;
+            wanted.then(|| GroupCommit::start(client.clone()))
+        };
+        let (groups, wake_groups) = (groups(), groups());
         Ok(Self {
             client,
             jetstream,
             names,
             writer: connection.writer.clone(),
             groups,
+            wake_groups,
             refusals,
             secrets: Arc::default(),
             quotas: Arc::default(),
@@ -190,6 +196,11 @@ impl Fleet {
     /// Whether the connection stands at this moment.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// How often the connection was made, the first time included: another number means another connection.
+    pub fn times_connected(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     /// Version and name of the server at the other end.

@@ -26,8 +26,11 @@ pub struct Intake {
     message: Message,
     /// Its sequence in the stream: the same on redelivery.
     pub sequence: u64,
-    /// How often it was handed out, this time included.
+    /// How often it was handed out, this time included. Not how often it was worked on: whoever was handed it first may be
+    /// at it later than the one who was handed it second.
     pub delivered: i64,
+    /// When the server stored it.
+    pub stored_at: Timestamp,
     /// What it is, by its subject.
     pub kind: IntakeKind,
 }
@@ -80,14 +83,15 @@ impl Fleet {
         let names = self.names.clone();
         Ok(messages.map(move |message| {
             let message = message.map_err(|error| error.to_string())?;
-            let (sequence, delivered) = message
-                .info()
-                .map_or((0, 1), |info| (info.stream_sequence, info.delivered));
+            let info = message.info().map_err(|error| error.to_string())?;
+            let (sequence, delivered, stored_at) =
+                (info.stream_sequence, info.delivered, info.published.into());
             let kind = kind_of(names.prefix(), &message.subject);
             Ok(Intake {
                 message,
                 sequence,
                 delivered,
+                stored_at,
                 kind,
             })
         }))
@@ -120,47 +124,43 @@ impl Fleet {
         headers.insert(NATS_SCHEDULE, format!("@at {seconds}Z"));
         headers.insert(NATS_SCHEDULE_TARGET, self.names.command(workspace, run));
         let payload = serde_json::to_vec(command).unwrap_or_default();
-        self.publish_until_stored(
-            &self.names.timer(workspace, run, kind),
-            headers,
-            payload.into(),
-        )
-        .await;
+        let timer = self.names.timer(workspace, run, kind);
+        // Nothing of it is ever too large; what a server refuses all the same is in the log.
+        let _ = self
+            .publish_until_stored(&timer, headers, payload.into())
+            .await;
     }
 
     /// Gives a command without waiting for an answer; goes on until the server has it.
     pub async fn tell(&self, workspace: &WorkspaceId, run: &RunId, command: &CommandMessage) {
         let payload = serde_json::to_vec(command).unwrap_or_default();
-        self.publish_until_stored(
-            &self.names.command(workspace, run),
-            HeaderMap::new(),
-            payload.into(),
-        )
-        .await;
+        let subject = self.names.command(workspace, run);
+        // Nothing of it is ever too large; what a server refuses all the same is in the log.
+        let _ = self
+            .publish_until_stored(&subject, HeaderMap::new(), payload.into())
+            .await;
     }
 
     /// Keeps a message that could not be worked on, once.
     pub async fn bury(&self, workspace: &WorkspaceId, letter: &DeadLetter, id: &str) {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, id);
+        let subject = self.names.dead(workspace);
+        let most = MAX_LETTER.min(self.client.max_payload() / 2);
         let mut payload = serde_json::to_vec(letter).unwrap_or_default();
-        if payload.len() > MAX_LETTER {
-            // Written anew, a message can be larger than it came. Its beginning tells enough to find who sent it.
-            let text: Option<String> = letter
-                .json
-                .as_ref()
-                .map(ToString::to_string)
-                .or_else(|| letter.text.clone())
-                .map(|text| text.chars().take(MAX_LETTER / 16).collect());
-            let cut = DeadLetter {
-                json: None,
-                text,
-                ..letter.clone()
-            };
-            payload = serde_json::to_vec(&cut).unwrap_or_default();
+        if payload.len() > most {
+            payload = serde_json::to_vec(&cut(letter, most / 16)).unwrap_or_default();
         }
-        self.publish_until_stored(&self.names.dead(workspace), headers, payload.into())
+        let kept = self
+            .publish_until_stored(&subject, headers.clone(), payload.into())
             .await;
+        if kept.is_err() {
+            // The stream takes less than the server: who sent what, and why it died, is what matters.
+            let payload = serde_json::to_vec(&cut(letter, 0)).unwrap_or_default();
+            let _ = self
+                .publish_until_stored(&subject, headers, payload.into())
+                .await;
+        }
     }
 
     /// Tells workers that a run that they may hold is over. Best effort: the fence stops them all the same.
@@ -189,6 +189,19 @@ impl Fleet {
             });
             std::future::ready(run)
         }))
+    }
+}
+
+/// A letter with the beginning of its message only: written anew, a message can be larger than it came.
+fn cut(letter: &DeadLetter, characters: usize) -> DeadLetter {
+    let text = match (&letter.json, &letter.text) {
+        (Some(json), _) => Some(json.to_string()),
+        (None, text) => text.clone(),
+    };
+    DeadLetter {
+        json: None,
+        text: text.map(|text| text.chars().take(characters).collect()),
+        ..letter.clone()
     }
 }
 

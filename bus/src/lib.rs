@@ -18,6 +18,7 @@ pub mod authority;
 pub mod clock;
 pub mod dead_letters;
 pub mod depth;
+mod fate;
 pub mod feed;
 pub mod fleet;
 pub mod follow;
@@ -37,6 +38,7 @@ pub mod tail;
 pub mod vault;
 
 pub use append::AppendError;
+pub use fate::Fate;
 pub use feed::{EventFeed, FeedError, StreamIdentity};
 pub use fleet::{ConnectError, Connection, Fleet};
 pub use load::{LoadError, Loaded};

@@ -7,9 +7,9 @@ use async_nats::{
     jetstream::{message::StreamMessage, stream::DirectGetErrorKind},
 };
 use gatewright_run::{RunState, Unevolved};
-use gatewright_schemas::{Commit, RunId, StoredCommit, WorkspaceId};
+use gatewright_schemas::{Commit, RunId, StoredCommit, Timestamp, WorkspaceId};
 
-use crate::{Fleet, Names, retry::Retry};
+use crate::{Fleet, Names, pages::From, retry::Retry};
 
 /// Messages asked for at a time; the server's own limit is 1,000.
 const BATCH: usize = 200;
@@ -102,7 +102,7 @@ impl Fleet {
     /// Reads and folds a run's history.
     pub async fn load(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Loaded, LoadError> {
         let mut loaded = Loaded::nothing(workspace, run);
-        self.each_commit(workspace, run, |stored| {
+        self.each_commit(workspace, run, From::Seq(1), |stored| {
             loaded.fold(&stored.commit, stored.sequence)
         })
         .await?;
@@ -175,8 +175,28 @@ impl Fleet {
         workspace: &WorkspaceId,
         run: &RunId,
     ) -> Result<Vec<StoredCommit>, LoadError> {
+        self.history_from(workspace, run, From::Seq(1)).await
+    }
+
+    /// The commits of a run that were stored at `since`, by the server's clock, or later, in order.
+    pub async fn history_since(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        since: Timestamp,
+    ) -> Result<Vec<StoredCommit>, LoadError> {
+        self.history_from(workspace, run, From::StartTime(since))
+            .await
+    }
+
+    async fn history_from(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        from: From,
+    ) -> Result<Vec<StoredCommit>, LoadError> {
         let mut commits = Vec::new();
-        self.each_commit(workspace, run, |stored| {
+        self.each_commit(workspace, run, from, |stored| {
             commits.push(stored);
             Ok(())
         })
@@ -188,6 +208,7 @@ impl Fleet {
         &self,
         workspace: &WorkspaceId,
         run: &RunId,
+        mut from: From,
         mut each: impl FnMut(StoredCommit) -> Result<(), LoadError>,
     ) -> Result<(), LoadError> {
         let name = || format!("{workspace}/{run}");
@@ -195,13 +216,12 @@ impl Fleet {
             run: name(),
             reason,
         };
-        let mut next = 1;
         loop {
             let messages = self
-                .page(
+                .page_from(
                     &self.names.events(),
                     &self.names.history(workspace, run),
-                    next,
+                    from,
                     BATCH,
                 )
                 .await
@@ -209,7 +229,7 @@ impl Fleet {
             let full = messages.len() == BATCH;
             for message in messages {
                 let sequence = message.sequence;
-                next = sequence + 1;
+                from = From::Seq(sequence + 1);
                 let stored = stored_commit(&self.names, &message).map_err(|reason| {
                     LoadError::Unreadable {
                         run: name(),

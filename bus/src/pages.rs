@@ -4,6 +4,7 @@
 
 use async_nats::{Message, StatusCode, jetstream::message::StreamMessage};
 use futures::StreamExt as _;
+use gatewright_schemas::Timestamp;
 use serde::Serialize;
 
 use crate::Fleet;
@@ -14,9 +15,20 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 const NO_CONTENT: u16 = 204;
 const NOT_FOUND: u16 = 404;
 
+/// Where a page begins.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum From {
+    /// At this sequence.
+    Seq(u64),
+    /// At the first message that was stored at this time or later.
+    StartTime(Timestamp),
+}
+
 #[derive(Serialize)]
 struct Request<'a> {
-    seq: u64,
+    #[serde(flatten)]
+    from: From,
     next_by_subj: &'a str,
     batch: usize,
 }
@@ -30,8 +42,19 @@ impl Fleet {
         from: u64,
         most: usize,
     ) -> Result<Vec<StreamMessage>, String> {
+        self.page_from(stream, filter, From::Seq(from), most).await
+    }
+
+    /// [`page`](Self::page) from anywhere on.
+    pub(crate) async fn page_from(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: From,
+        most: usize,
+    ) -> Result<Vec<StreamMessage>, String> {
         let request = Request {
-            seq: from,
+            from,
             next_by_subj: filter,
             batch: most,
         };

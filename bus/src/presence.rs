@@ -1,14 +1,22 @@
 //! Which workers there are, and whether they live.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use async_nats::client::RequestErrorKind;
+use async_nats::{
+    client::RequestErrorKind,
+    jetstream::kv::{Entry, Operation},
+};
 use futures::{StreamExt as _, TryStreamExt as _};
 use gatewright_schemas::{WorkerHeartbeat, WriterId};
 
 use crate::{
     Fleet,
     layout::{LayoutError, unavailable},
+    retry::Retry,
 };
 
 /// How often a worker says that it is there.
@@ -125,5 +133,85 @@ impl Fleet {
             .get_key_value(&bucket)
             .await
             .map_err(|error| unavailable(&format!("open the bucket `{bucket}`"), &error))
+    }
+}
+
+/// A copy of the list of workers, kept up to date by a watch until this is dropped.
+#[derive(Debug)]
+pub struct LiveWorkers {
+    listed: Listed,
+    keeper: tokio::task::JoinHandle<()>,
+}
+
+/// By the key of the bucket, which is the worker's name.
+type Listed = Arc<Mutex<HashMap<String, WorkerHeartbeat>>>;
+
+impl LiveWorkers {
+    /// Starts watching. The copy is empty until the first entries have come.
+    pub fn watch(fleet: &Fleet) -> Self {
+        let listed = Listed::default();
+        let keeper = tokio::spawn(keep(fleet.clone(), Arc::clone(&listed)));
+        Self { listed, keeper }
+    }
+
+    /// Every worker on the list, with what it said last.
+    pub fn now(&self) -> Vec<WorkerHeartbeat> {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.values().cloned().collect()
+    }
+
+    /// Forgets a process, for whoever has struck it off the list and does not wait to be told so. Another one of its name stays.
+    pub fn forget(&self, gone: &WorkerHeartbeat) {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.retain(|_, worker| {
+            worker.worker_id != gone.worker_id || worker.started_at != gone.started_at
+        });
+    }
+}
+
+impl Drop for LiveWorkers {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// A watch that begins again tells everything anew, also who was struck off: nothing needs to be forgotten before.
+async fn keep(fleet: Fleet, listed: Listed) {
+    let mut retry = Retry::for_servers();
+    loop {
+        let watch = async {
+            let bucket = fleet.workers().await?;
+            bucket
+                .watch_with_history(">")
+                .await
+                .map_err(|error| unavailable("watch the workers", &error))
+        };
+        match watch.await {
+            Ok(mut entries) => {
+                while let Some(entry) = entries.next().await {
+                    match entry {
+                        Ok(entry) => {
+                            retry = Retry::for_servers();
+                            take(&listed, entry);
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "the watch of the workers broke, starting it again");
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the workers cannot be watched, trying again"),
+        }
+        retry.wait().await;
+    }
+}
+
+fn take(listed: &Listed, entry: Entry) {
+    let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
+    if entry.operation != Operation::Put {
+        listed.remove(&entry.key);
+    } else if let Ok(heartbeat) = serde_json::from_slice(&entry.value) {
+        listed.insert(entry.key, heartbeat);
     }
 }

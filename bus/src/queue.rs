@@ -12,7 +12,6 @@ use async_nats::{
     jetstream::{
         AckKind, Message,
         consumer::{PullConsumer, pull::Batch},
-        context::PublishErrorKind,
     },
 };
 use futures::{FutureExt as _, StreamExt as _};
@@ -20,6 +19,7 @@ use gatewright_schemas::{Lane, Timestamp, Wake, Zone};
 
 use crate::{
     Fleet,
+    append::{Attempt, GroupCommit, Outgoing},
     layout::{ACK_WAIT, LayoutError, unavailable, unavailable_boxed},
     retry::Retry,
 };
@@ -73,6 +73,10 @@ pub struct PullError {
     reason: String,
 }
 
+/// The server refuses a message for good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NeverStored;
+
 impl Fleet {
     /// Joins the workers of a zone and lane.
     pub async fn queue(&self, zone: Zone, lane: Lane) -> Result<Queue, LayoutError> {
@@ -113,10 +117,25 @@ impl Fleet {
             NATS_MESSAGE_ID,
             format!("{workspace_id}.{run_id}.{seen}.{reason}"),
         );
-        // Derived serialisers of plain structs with string keys have no way to fail.
-        let payload = serde_json::to_vec(wake).unwrap_or_default();
-        self.publish_until_stored(&subject, headers, payload.into())
-            .await;
+        let publish = async |wake: &Wake| {
+            // Derived serialisers of plain structs with string keys have no way to fail.
+            let payload = serde_json::to_vec(wake).unwrap_or_default();
+            let outgoing = Outgoing {
+                subject: subject.clone(),
+                headers: headers.clone(),
+                payload: payload.into(),
+            };
+            self.send_until_stored(outgoing, self.wake_groups.as_ref())
+                .await
+        };
+        if publish(wake).await.is_err() && wake.hint.is_some() {
+            // The hint only saves the worker a look at the history.
+            let bare = Wake {
+                hint: None,
+                ..wake.clone()
+            };
+            let _ = publish(&bare).await;
+        }
     }
 
     /// Publishes until the server has it. With a message id the message is stored once.
@@ -125,29 +144,42 @@ impl Fleet {
         subject: &str,
         headers: HeaderMap,
         payload: bytes::Bytes,
-    ) {
+    ) -> Result<(), NeverStored> {
+        let outgoing = Outgoing {
+            subject: subject.to_owned(),
+            headers,
+            payload,
+        };
+        self.send_until_stored(outgoing, None).await
+    }
+
+    async fn send_until_stored(
+        &self,
+        outgoing: Outgoing,
+        groups: Option<&GroupCommit>,
+    ) -> Result<(), NeverStored> {
+        let subject = &outgoing.subject;
         let mut retry = Retry::for_servers();
         loop {
-            let sent = match self
-                .jetstream
-                .publish_with_headers(subject.to_owned(), headers.clone(), payload.clone())
-                .await
-            {
-                Ok(acknowledgement) => acknowledgement.await,
-                Err(error) => Err(error),
+            let attempt = match groups {
+                Some(groups) => groups.send(outgoing.clone()).await,
+                None => self.send(&outgoing).await,
             };
-            match sent {
-                Ok(_) => return,
+            match attempt {
+                Attempt::Stored(_) => return Ok(()),
                 // No repetition helps, and whoever waits for it would wait for ever.
-                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                    tracing::error!(%subject, %error, "a message is too large for the server and is given up");
-                    return;
+                Attempt::Refused(reason) => {
+                    tracing::error!(%subject, %reason, "the server will never store a message");
+                    return Err(NeverStored);
                 }
-                Err(error) => {
-                    tracing::warn!(%subject, %error, "a message is not stored yet, sending it again");
-                    retry.wait().await;
+                Attempt::SequenceMoved => {
+                    tracing::warn!(%subject, "a message is not stored yet, sending it again");
+                }
+                Attempt::Unknown(why) => {
+                    tracing::warn!(%subject, %why, "a message is not stored yet, sending it again");
                 }
             }
+            retry.wait().await;
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The one module that names `backoff`, whose exponential schedule it uses and whose futures it does not.
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{error::Error, future::Future, time::Duration};
 
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
 
@@ -44,7 +44,7 @@ impl Retry {
     }
 
     /// Runs `attempt` until it succeeds or fails for good, as `may_retry` tells, and says in the log what it waits for.
-    pub async fn run<T, E: Display, F: Future<Output = Result<T, E>>>(
+    pub async fn run<T, E: Error, F: Future<Output = Result<T, E>>>(
         mut self,
         what: &str,
         may_retry: impl Fn(&E) -> bool,
@@ -54,6 +54,7 @@ impl Retry {
             match attempt().await {
                 Err(error) if may_retry(&error) => {
                     let wait = self.next_wait();
+                    let error = told(&error);
                     tracing::warn!(%error, retry_in_ms = wait.as_millis(), "{what} failed, trying again");
                     tokio::time::sleep(wait).await;
                 }
@@ -61,4 +62,19 @@ impl Retry {
             }
         }
     }
+}
+
+/// The error and its causes in one sentence.
+fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some say themselves what their cause says.
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }

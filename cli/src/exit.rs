@@ -161,7 +161,8 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(match error {
             gatewright_store::ConnectError::Url(_) => Exit::Usage,
             gatewright_store::ConnectError::Unreachable { .. } => Exit::Unreachable,
-            gatewright_store::ConnectError::Encoding { .. } => Exit::No,
+            gatewright_store::ConnectError::ServerTooOld { .. }
+            | gatewright_store::ConnectError::Encoding { .. } => Exit::No,
         });
     }
     None

@@ -9,7 +9,7 @@ use gatewright_schemas::WorkerHeartbeat;
 use gatewright_worker::{
     Worker, WorkerConfig,
     egress::{self, Gateway},
-    tool::Registry,
+    tool::{Registry, UnusableTool},
 };
 use serde::Serialize;
 
@@ -76,7 +76,7 @@ async fn work(context: Context) -> Result<Exit> {
     };
     let joining = Retry::for_servers().run("joining the workers", may_come, || async {
         let registry = Registry::standard(Arc::clone(&gateway))?;
-        Ok(Worker::join(fleet.clone(), registry, config.clone()).await?)
+        Ok::<_, JoinError>(Worker::join(fleet.clone(), registry, config.clone()).await?)
     });
     let Some(worker) = shutdown.run_until_cancelled(joining).await else {
         return Ok(Exit::Ok);
@@ -98,11 +98,23 @@ async fn work(context: Context) -> Result<Exit> {
     .await
 }
 
+/// Why a worker cannot join.
+#[derive(Debug, thiserror::Error)]
+enum JoinError {
+    #[error(transparent)]
+    Tool(#[from] UnusableTool),
+    #[error(transparent)]
+    Fleet(#[from] LayoutError),
+}
+
 /// Whether waiting can help: the server comes back, or a dispatcher makes the fleet's streams.
-fn may_come(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<LayoutError>()
-        .is_some_and(|error| error.is_transient() || matches!(error, LayoutError::Missing { .. }))
+fn may_come(error: &JoinError) -> bool {
+    match error {
+        JoinError::Tool(_) => false,
+        JoinError::Fleet(error) => {
+            error.is_transient() || matches!(error, LayoutError::Missing { .. })
+        }
+    }
 }
 
 /// The tools of this program, outside a worker: to show them, and to explain what the gate would say of a call.

@@ -3,7 +3,7 @@
 //! A crash after any of these is mended by the redelivery: `run.created` is appended behind the fence 0, so a run is made once;
 //! timers and wake-ups are keyed by what they are for.
 
-use gatewright_bus::{AppendError, Loaded, clock, intake::Intake};
+use gatewright_bus::{AppendError, Fate, Loaded, clock, intake::Intake};
 use gatewright_policy::{PolicyContext, Snapshot, redact::Vault};
 use gatewright_run::{RunState, Stamp, decide};
 use gatewright_schemas::{
@@ -65,7 +65,23 @@ impl Dispatcher {
         };
         let admitted = self
             .admit(message, workspace, &run_id, submission, &vault, None)
-            .await?;
+            .await;
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let Fate::DeadLetter(code) = error.fate() else {
+                    return Err(error);
+                };
+                // No repetition helps. Where the run cannot be recorded, that it was refused may still be.
+                let refusal = Refusal {
+                    code,
+                    reason: format!("run `{run_id}` cannot be made: {error}"),
+                    violations: Vec::new(),
+                    requested_run_id: Some(run_id),
+                };
+                return self.refuse(message, workspace, refusal).await;
+            }
+        };
         match admitted {
             Admitted::Exists(status) => {
                 let reply = Reply::Accepted {
@@ -154,7 +170,14 @@ impl Dispatcher {
                 }
                 Ok(admitted)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                if !vault.is_empty() && error.fate() != Fate::Retry {
+                    self.fleet
+                        .forget_secrets(workspace, run_id, &content_digest)
+                        .await;
+                }
+                Err(error.into())
+            }
         }
     }
 

@@ -59,12 +59,20 @@ impl Dispatcher {
         let run = match answered {
             Ok(run) => run,
             Err(HandleError::Undecided(undecided)) => {
-                if !is_done_already(&undecided, &verdict, message) {
+                let run = self.fleet.load(workspace, run_id).await?;
+                let is_answered = matches!(
+                    undecided,
+                    Undecided::Answered(_) | Undecided::Vote(VoteRefused::VotedAlready)
+                );
+                // By this very message, before it was handed out again, or by another that wants the same.
+                let is_done = is_done_already(&undecided, &verdict)
+                    || (is_answered && self.is_done(message, &run).await?);
+                if !is_done {
                     return self
                         .cannot(message, workspace, run_id, approval_id, &verdict, undecided)
                         .await;
                 }
-                self.fleet.load(workspace, run_id).await?
+                run
             }
             Err(error) => return Err(error),
         };
@@ -260,7 +268,7 @@ impl Dispatcher {
 }
 
 /// Whether the run is already as the verdict wants it: it was given twice, or handed out twice.
-fn is_done_already(undecided: &Undecided, verdict: &Verdict, message: &Intake) -> bool {
+fn is_done_already(undecided: &Undecided, verdict: &Verdict) -> bool {
     match (undecided, verdict) {
         (Undecided::Answered(_), Verdict::Expired) => true,
         // Another yes with the wish to remember would be accepted and not heard: only the first can say so.
@@ -271,12 +279,10 @@ fn is_done_already(undecided: &Undecided, verdict: &Verdict, message: &Intake) -
                 remember_s,
                 ..
             },
-        ) => remember_s.is_none() || message.delivered > 1,
+        ) => remember_s.is_none(),
         (Undecided::Answered(fate), Verdict::Decided { approved, .. }) => {
             *fate == Fate::Denied && !*approved
         }
-        // The same vote, counted before the message was handed out again.
-        (Undecided::Vote(VoteRefused::VotedAlready), _) => message.delivered > 1,
         _ => false,
     }
 }

@@ -1,7 +1,9 @@
 //! Commands to `_authority`: the policy, capability tokens, principals, remembered approvals.
 //!
 //! First the event, behind the fence of the workspace's chain of authority; then the entry in KV that every gate watches.
-//! A crash between the two is mended by the redelivery, which finds the event by its commit id and writes the entry again;
+//! A crash between the two is mended by the redelivery, which finds the event by its commit id and writes the entry again.
+//! However often a message is handed out, and to however many dispatchers at once, its event happens once:
+//! each looks for it among what was stored before the fence that it then appends behind;
 //! an entry never goes back behind a later event of its chain.
 
 use std::time::Duration;
@@ -12,8 +14,8 @@ use gatewright_policy::{
 };
 use gatewright_schemas::{
     Actor, ActorType, CapabilityToken, CapabilityTokenId, Command, EventBody, Gate, Principal,
-    Quarantine, ReasonCode, RememberedApproval, Reply, RunId, Timestamp, Violation, WorkspaceId,
-    Zone,
+    Quarantine, ReasonCode, RememberedApproval, Reply, RunId, StoredCommit, Timestamp, Violation,
+    WorkspaceId, Zone,
     chain::{self, ChainHead, Envelope},
     event::{
         ApprovalForgotten, ApprovalRemembered, CapabilityGranted, CapabilityRefused,
@@ -26,6 +28,9 @@ use crate::{Dispatcher, HandleError, command::refused};
 
 /// How long this dispatcher's own copy may take to learn of a policy that it made active.
 const SOON: Duration = Duration::from_secs(2);
+
+/// How far the clocks of two NATS servers may differ: the one that stores messages, and the one that stores events.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(10);
 
 /// What is to be done to the authority.
 pub(crate) enum Deed {
@@ -69,13 +74,15 @@ impl Dispatcher {
     ) -> Result<Reply, HandleError> {
         let run_id = RunId::authority();
         let stamp = self.stamp(message, "authority");
-        // Handed out before: the event may be there, and only the entry missing.
-        let mut done = match message.delivered {
-            0 | 1 => None,
-            _ => self.find(workspace, &stamp.commit_id).await?,
-        };
+        let mut done = None;
         while done.is_none() {
             let last = self.fleet.last_commit(workspace, &run_id).await?;
+            // The event may be there, and only the entry missing: the message was handed out before, or this dispatcher was
+            // paused and another one was handed the message meanwhile. After this look only the fence can miss, and tells so.
+            done = self.find(workspace, message, last.as_ref()).await?;
+            if done.is_some() {
+                break;
+            }
             let last_event = last.as_ref().and_then(|last| last.commit.events.last());
             let fence = last.as_ref().map_or(0, |last| last.sequence);
             let head = last_event.map_or_else(ChainHead::default, |event| ChainHead {
@@ -154,21 +161,30 @@ impl Dispatcher {
         Ok(reply_to(run_id, body))
     }
 
-    /// The event that this very message made when it was handed out before.
+    /// The event that this very message made, if it is among those up to `last`.
     async fn find(
         &self,
         workspace: &WorkspaceId,
-        commit_id: &gatewright_schemas::CommitId,
+        message: &Intake,
+        last: Option<&StoredCommit>,
     ) -> Result<Option<(u64, EventBody)>, HandleError> {
-        let history = self.fleet.history(workspace, &RunId::authority()).await?;
-        let commit = history
-            .into_iter()
-            .map(|stored| stored.commit)
-            .find(|c| c.commit_id == *commit_id);
-        Ok(commit.and_then(|commit| {
-            let event = commit.events.into_iter().next()?;
-            Some((event.seq, event.body().ok()?))
-        }))
+        let Some(last) = last else { return Ok(None) };
+        let wanted = self.stamp(message, "authority").commit_id;
+        let authority = RunId::authority();
+        // What came of a message was stored after it.
+        let since = message.stored_at.minus(CLOCKS_DIFFER);
+        let commits = self
+            .fleet
+            .history_since(workspace, &authority, since)
+            .await?;
+        if last.stored_at >= since && commits.last().is_none_or(|c| c.sequence < last.sequence) {
+            return Err(HandleError::NotVisibleYet);
+        }
+        let made = commits.into_iter().find(|c| c.commit.commit_id == wanted);
+        let Some(event) = made.and_then(|made| made.commit.events.into_iter().next()) else {
+            return Ok(None);
+        };
+        Ok(Some((event.seq, event.body()?)))
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm a command, each a few lines")]

@@ -174,7 +174,7 @@ impl Dispatcher {
         }
     }
 
-    /// Ends the run, and tells a worker that may hold it.
+    /// Ends the run, and tells a worker that may hold it. The second time that a message is handed out, the run has ended by it.
     async fn end(
         &self,
         message: &Intake,
@@ -182,10 +182,46 @@ impl Dispatcher {
         run_id: &RunId,
         decide: impl Fn(&RunState) -> Result<Decided, Undecided>,
     ) -> Result<RunStatus, HandleError> {
-        let ended = self.apply(message, workspace, run_id, decide).await?;
+        let ended = match self.apply(message, workspace, run_id, decide).await {
+            Err(HandleError::Undecided(Undecided::Ended)) => {
+                self.ended_by(message, workspace, run_id).await?
+            }
+            ended => ended?,
+        };
         self.fleet.interrupt(workspace, run_id).await;
         self.fleet.forget_secrets_if_ended(&ended).await;
         Ok(ended.state.status().unwrap_or(RunStatus::Failed))
+    }
+
+    /// The run that has ended, if this very message ended it when it was handed out before.
+    async fn ended_by(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+    ) -> Result<Loaded, HandleError> {
+        let run = self.fleet.load(workspace, run_id).await?;
+        if self.is_done(message, &run).await? {
+            Ok(run)
+        } else {
+            Err(Undecided::Ended.into())
+        }
+    }
+
+    /// Whether what came of this very message is in the run's history: it was handed out before, to whomever.
+    pub(crate) async fn is_done(
+        &self,
+        message: &Intake,
+        run: &Loaded,
+    ) -> Result<bool, HandleError> {
+        let wanted = self.stamp(message, "command").commit_id;
+        let (workspace, run_id) = (&run.state.workspace_id, &run.state.run_id);
+        let history = self.fleet.history(workspace, run_id).await?;
+        // Another replica may have answered, and lag behind.
+        if history.last().is_none_or(|last| last.sequence < run.fence) {
+            return Err(HandleError::NotVisibleYet);
+        }
+        Ok(history.iter().any(|c| c.commit.commit_id == wanted))
     }
 
     async fn wake_if_queued(

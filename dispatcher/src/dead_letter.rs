@@ -1,12 +1,38 @@
 //! What cannot be worked on is kept, never dropped.
 
-use gatewright_bus::{clock, intake::Intake};
+use gatewright_bus::{
+    clock,
+    intake::{Intake, IntakeKind},
+};
 use gatewright_policy::{Snapshot, redact};
-use gatewright_schemas::{DeadLetter, ReasonCode, RunId, Violation, WorkspaceId};
+use gatewright_schemas::{DeadLetter, ReasonCode, Reply, RunId, Violation, WorkspaceId};
 
-use crate::Dispatcher;
+use crate::{Dispatcher, HandleError};
 
 impl Dispatcher {
+    /// No repetition helps: keeps the message as a dead letter, and tells its sender.
+    pub(crate) async fn give_up(&self, message: &Intake, code: ReasonCode, error: &HandleError) {
+        let reason = error.to_string();
+        let (workspace, run_id) = match &message.kind {
+            IntakeKind::Submission { workspace_id } => (workspace_id.clone(), None),
+            IntakeKind::Command {
+                workspace_id,
+                run_id,
+            } => (workspace_id.clone(), Some(run_id.clone())),
+            IntakeKind::Unreadable => (WorkspaceId::fleet(), None),
+        };
+        let letter_of = run_id.clone();
+        self.bury(message, &workspace, letter_of, code, &reason, Vec::new())
+            .await;
+        let reply = Reply::Refused {
+            run_id,
+            reason_code: Some(code),
+            reason,
+            violations: Vec::new(),
+        };
+        message.answer(&self.fleet, &reply).await;
+    }
+
     /// Keeps a message as a dead letter of its workspace, without its secrets.
     pub(crate) async fn bury(
         &self,

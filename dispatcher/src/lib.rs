@@ -14,13 +14,14 @@ pub mod command;
 mod dead_letter;
 mod external;
 pub mod reconciler;
+mod roster;
 pub mod secrets;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use gatewright_bus::{
-    AppendError, Fleet, LoadError,
+    AppendError, Fate, Fleet, LoadError,
     authority::{LiveSnapshot, TICK_EVERY},
     intake::{Intake, IntakeKind},
     layout::LayoutError,
@@ -50,7 +51,7 @@ pub struct Dispatcher {
     authority: LiveSnapshot,
 }
 
-/// Why a message could not be worked on this time. It is handed out again.
+/// Why a message could not be worked on.
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
     /// A history could not be read.
@@ -68,9 +69,25 @@ pub enum HandleError {
     /// What an event says was written is not there: a replica lags.
     #[error("what was written of the authority before cannot be seen yet")]
     NotVisibleYet,
-    /// A decision is impossible: a fault of this program.
+    /// It cannot be decided yet; or it is impossible, which is a fault of this program.
     #[error(transparent)]
     Undecided(#[from] Undecided),
+}
+
+impl HandleError {
+    /// What becomes of the message.
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Load(error) => error.fate(),
+            Self::Append(error) => error.fate(),
+            Self::Unreadable(_) => Fate::DeadLetter(ReasonCode::HistoryUnreadable),
+            Self::Undecided(Undecided::Impossible(_)) => {
+                Fate::DeadLetter(ReasonCode::InternalError)
+            }
+            // What cannot be done yet may be done later.
+            Self::Undecided(_) | Self::Authority(_) | Self::NotVisibleYet => Fate::Retry,
+        }
+    }
 }
 
 impl Dispatcher {
@@ -161,7 +178,7 @@ impl Dispatcher {
         }
     }
 
-    /// Works on one message. What fails is handed out again after a while.
+    /// Works on one message. What fails is handed out again after a while, or kept as a dead letter where no repetition helps.
     async fn handle(&self, message: &Intake) {
         let done = match &message.kind {
             IntakeKind::Submission { workspace_id } => self.submission(message, workspace_id).await,
@@ -176,9 +193,16 @@ impl Dispatcher {
                 Ok(())
             }
         };
-        match done {
-            Ok(()) => message.ack().await,
-            Err(error) => {
+        let Err(error) = done else {
+            return message.ack().await;
+        };
+        match error.fate() {
+            Fate::DeadLetter(code) => {
+                tracing::error!(%error, subject = message.subject(), "no repetition helps, giving a message up");
+                self.give_up(message, code, &error).await;
+                message.ack().await;
+            }
+            Fate::Retry => {
                 let delay =
                     Duration::from_secs(u64::try_from(message.delivered).unwrap_or(1).clamp(1, 30));
                 tracing::error!(%error, subject = message.subject(), retry_in_s = delay.as_secs(), "a message could not be worked on");

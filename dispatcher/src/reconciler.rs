@@ -9,124 +9,77 @@
 //!   and lets approvals lapse whose time has come.
 //! - [`forget_leftovers`] forgets secrets that whoever ended their run did not.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use gatewright_bus::{Fleet, LoadError, Loaded, clock, presence::Presence};
+use gatewright_bus::{
+    Fleet, LoadError, Loaded, clock,
+    presence::{LiveWorkers, Presence},
+};
 use gatewright_schemas::{
     Command, CommandMessage, RunId, RunStatus, StoredCommit, Timestamp, Wake, WorkerHeartbeat,
     WorkspaceId, WriterId,
 };
 use gatewright_store::{Store, approval, run};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Dispatcher, HandleError, admission::ON_ITS_OWN};
+use crate::{Dispatcher, HandleError, admission::ON_ITS_OWN, roster::Roster};
 
 /// How often workers are asked whether they live.
 const ASK_EVERY: Duration = Duration::from_millis(200);
-/// How often in a row nobody must answer for a worker before it counts as dead. A lost connection comes back sooner.
-const SILENT_ROUNDS: u32 = 3;
-/// How long after its own connection came back a dispatcher believes in no deaths: workers are reconnecting, too.
-const GRACE: Duration = Duration::from_secs(5);
 /// How often orphaned runs are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often secrets are looked for that outlived their run.
 const LEFTOVERS_EVERY: Duration = Duration::from_mins(10);
 /// How long a run may stand still before it is looked at.
 const STILL: Duration = Duration::from_mins(1);
-/// Runs and approvals that are looked at in one round.
+/// Runs and approvals that are read at a time.
 const AT_A_TIME: u32 = 500;
 /// Runs under way that are looked at when a worker died, at most.
 const MOST: usize = 100_000;
 
-/// What is known of a worker.
-struct Known {
-    heartbeat: WorkerHeartbeat,
-    /// How often in a row nobody answered for it.
-    silent_rounds: u32,
-}
-
 /// Watches the workers, until `shutdown`, and wakes the runs of those that die, sign off or start anew.
 pub async fn watch_workers(fleet: Fleet, shutdown: CancellationToken) {
-    let mut known: HashMap<WriterId, Known> = HashMap::new();
-    let mut connected_since = tokio::time::Instant::now();
+    let workers = LiveWorkers::watch(&fleet);
+    let mut roster = Roster::new(Instant::now());
+    let mut connection = fleet.times_connected();
     loop {
         tokio::select! {
             () = tokio::time::sleep(ASK_EVERY) => {}
             () = shutdown.cancelled() => return,
         }
-        if !fleet.is_connected() {
-            connected_since = tokio::time::Instant::now();
+        let connection_now = fleet.times_connected();
+        if !fleet.is_connected() || connection_now != connection {
+            connection = connection_now;
+            roster.reconnected(Instant::now());
             continue;
         }
-        let listed = match fleet.list_workers().await {
-            Ok(listed) => listed,
-            Err(error) => {
-                tracing::debug!(%error, "the workers could not be listed");
-                continue;
-            }
-        };
-        let gone = whose_runs_to_wake(&mut known, listed);
-        let asked = known.values_mut().map(|worker| async {
+        let gone = roster.update(workers.now());
+        let names = roster.names();
+        let asked = names.iter().map(|name| async {
             // That nobody listens is told at once. One that hangs must not keep the others' runs waiting.
-            let asked = fleet.ping(&worker.heartbeat.worker_id, "");
-            match tokio::time::timeout(ASK_EVERY, asked).await {
-                Ok(Presence::Gone) => worker.silent_rounds += 1,
-                Ok(Presence::Alive { .. } | Presence::Silent) | Err(_) => worker.silent_rounds = 0,
-            }
+            let asked = fleet.ping(name, "");
+            tokio::time::timeout(ASK_EVERY, asked).await != Ok(Presence::Gone)
         });
-        futures::future::join_all(asked).await;
-        let believed = connected_since.elapsed() > GRACE;
-        let dead = known
-            .values()
-            .filter(|worker| believed && worker.silent_rounds >= SILENT_ROUNDS)
-            .map(|worker| worker.heartbeat.clone());
-        for worker in gone.into_iter().chain(dead.collect::<Vec<_>>()) {
+        let answers = futures::future::join_all(asked).await;
+        let now = Instant::now();
+        for (name, is_there) in names.iter().zip(answers) {
+            roster.heard(name, is_there, now);
+        }
+        let dead = roster.dead(now);
+        for worker in gone.into_iter().chain(dead) {
             match bury_worker(&fleet, &worker).await {
                 Ok(()) => {
-                    known.remove(&worker.worker_id);
+                    workers.forget(&worker);
+                    roster.forget(&worker.worker_id);
                 }
                 Err(error) => {
                     tracing::warn!(%error, worker = %worker.worker_id, "a worker's runs could not be woken, trying again");
-                    // Silent for long enough already: it is looked at again in the next round.
-                    known.insert(
-                        worker.worker_id.clone(),
-                        Known {
-                            heartbeat: worker,
-                            silent_rounds: SILENT_ROUNDS,
-                        },
-                    );
+                    roster.keep_as_dead(worker, now);
                 }
             }
         }
     }
-}
-
-/// Takes over the list; answers with those who are not on it any more, or are on it as another process.
-fn whose_runs_to_wake(
-    known: &mut HashMap<WriterId, Known>,
-    listed: Vec<WorkerHeartbeat>,
-) -> Vec<WorkerHeartbeat> {
-    let mut gone = Vec::new();
-    let mut before = std::mem::take(known);
-    for heartbeat in listed {
-        let silent_rounds = match before.remove(&heartbeat.worker_id) {
-            Some(old) if old.heartbeat.started_at == heartbeat.started_at => old.silent_rounds,
-            Some(old) => {
-                gone.push(old.heartbeat);
-                0
-            }
-            None => 0,
-        };
-        known.insert(
-            heartbeat.worker_id.clone(),
-            Known {
-                heartbeat,
-                silent_rounds,
-            },
-        );
-    }
-    gone.extend(before.into_values().map(|old| old.heartbeat));
-    gone
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -195,11 +148,14 @@ async fn wake_if_held_by(
 
 /// Whether the worker that wrote last does not hold the run any more: it is gone, or says so.
 async fn is_let_go(fleet: &Fleet, last: &StoredCommit) -> bool {
+    let presence = ask_about(fleet, last).await;
+    matches!(presence, Presence::Gone | Presence::Alive { holds: false })
+}
+
+/// Asks the worker that wrote last whether it lives and holds the run.
+async fn ask_about(fleet: &Fleet, last: &StoredCommit) -> Presence {
     let run = format!("{}/{}", last.commit.workspace_id, last.commit.run_id);
-    matches!(
-        fleet.ping(&last.writer, &run).await,
-        Presence::Gone | Presence::Alive { holds: false }
-    )
+    fleet.ping(&last.writer, &run).await
 }
 
 /// Wakes the run if it still stands where it was seen.
@@ -261,70 +217,118 @@ pub async fn find_orphans(dispatcher: Dispatcher, store: Store, shutdown: Cancel
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = shutdown.cancelled() => return,
         }
-        if let Err(error) = look(&dispatcher.fleet, &store).await {
-            tracing::warn!(%error, "orphaned runs could not be looked for, trying again");
+        let round = async {
+            let now = clock::now();
+            wake_orphans(&dispatcher.fleet, &store, now).await?;
+            let_approvals_lapse(&dispatcher.fleet, &store, now).await
+        };
+        match shutdown.run_until_cancelled(round).await {
+            None => return,
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                tracing::warn!(%error, "orphaned runs could not be looked for, trying again");
+            }
         }
     }
 }
 
-async fn look(
+/// Why a round of looking broke off.
+type LookError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Wakes every run that stood still for a minute before `now` although nobody holds it.
+pub async fn wake_orphans(fleet: &Fleet, store: &Store, now: Timestamp) -> Result<(), LookError> {
+    let before = now.minus(STILL);
+    let listed = fleet.list_workers().await?;
+    let listed: HashSet<WriterId> = listed.into_iter().map(|w| w.worker_id).collect();
+    let mut last = None;
+    loop {
+        let page = run::not_moved_since(store, before, now, last.as_ref(), AT_A_TIME).await?;
+        for run in &page {
+            let orphan = StandingStill {
+                fleet,
+                listed: &listed,
+                before,
+                now,
+            };
+            match orphan.wake(&run.workspace_id, &run.run_id).await {
+                Ok(()) => {}
+                Err(MendError::Load(error)) if !error.is_transient() => {
+                    tracing::error!(run.id = %run.run_id, %error, "a run is left alone");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        last = match page.into_iter().next_back() {
+            Some(run) => Some(run),
+            None => return Ok(()),
+        };
+    }
+}
+
+/// Has every approval expire whose time has come by `now`.
+async fn let_approvals_lapse(
     fleet: &Fleet,
     store: &Store,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let now = clock::now();
-    let before = Timestamp::from_micros(
-        now.as_micros() - i64::try_from(STILL.as_micros()).unwrap_or(i64::MAX),
-    );
-    for run in run::not_moved_since(store, before, now, AT_A_TIME).await? {
-        match wake_if_orphaned(fleet, &run.workspace_id, &run.run_id, before, now).await {
-            Ok(()) => {}
-            Err(MendError::Load(error)) if !error.is_transient() => {
-                tracing::error!(run.id = %run.run_id, %error, "a run is left alone");
-            }
-            Err(error) => return Err(error.into()),
+    now: Timestamp,
+) -> Result<(), LookError> {
+    let mut last = None;
+    loop {
+        let page = approval::lapsed(store, now, last.as_ref(), AT_A_TIME).await?;
+        for lapsed in &page {
+            let command = CommandMessage {
+                issued_by: ON_ITS_OWN.into(),
+                command: Command::ExpireApproval {
+                    approval_id: lapsed.approval_id.parse()?,
+                },
+            };
+            let (workspace, run) = (lapsed.workspace_id.parse()?, lapsed.run_id.parse()?);
+            fleet.tell(&workspace, &run, &command).await;
         }
-    }
-    for lapsed in approval::lapsed(store, now, AT_A_TIME).await? {
-        let command = CommandMessage {
-            issued_by: ON_ITS_OWN.into(),
-            command: Command::ExpireApproval {
-                approval_id: lapsed.approval_id.parse()?,
-            },
+        last = match page.into_iter().next_back() {
+            Some(lapsed) => Some(lapsed),
+            None => return Ok(()),
         };
-        fleet
-            .tell(
-                &lapsed.workspace_id.parse()?,
-                &lapsed.run_id.parse()?,
-                &command,
-            )
-            .await;
     }
-    Ok(())
 }
 
-/// Wakes the run if it really stands still and nobody holds it: the read tables lag, the stream tells.
-async fn wake_if_orphaned(
-    fleet: &Fleet,
-    workspace: &WorkspaceId,
-    run: &RunId,
+/// How runs are looked at that seem to stand still: the read tables lag, the stream tells.
+struct StandingStill<'a> {
+    fleet: &'a Fleet,
+    /// The workers that [`watch_workers`] has not struck off.
+    listed: &'a HashSet<WriterId>,
     before: Timestamp,
     now: Timestamp,
-) -> Result<(), MendError> {
-    let Some(last) = fleet.last_commit(workspace, run).await? else {
-        return Ok(());
-    };
-    let orphaned = last.stored_at < before
-        && match last.status {
-            Some(RunStatus::Running) => is_let_go(fleet, &last).await,
-            Some(RunStatus::Queued) => is_out_of_queue(fleet, &last).await?,
-            _ => false,
+}
+
+impl StandingStill<'_> {
+    /// Wakes the run if it really stands still and nobody holds it.
+    async fn wake(&self, workspace: &WorkspaceId, run: &RunId) -> Result<(), MendError> {
+        let Some(last) = self.fleet.last_commit(workspace, run).await? else {
+            return Ok(());
         };
-    if orphaned {
-        tracing::warn!(run.id = %run, "a run stands still and nobody holds it, waking it");
-        let reason = format!("orphan-{}", now.as_micros() / 60_000_000);
-        wake_as_seen(fleet, &last, &reason).await?;
+        let orphaned = last.stored_at < self.before
+            && match last.status {
+                Some(RunStatus::Running) => self.is_let_go(&last).await,
+                Some(RunStatus::Queued) => is_out_of_queue(self.fleet, &last).await?,
+                _ => false,
+            };
+        if orphaned {
+            tracing::warn!(run.id = %run, "a run stands still and nobody holds it, waking it");
+            let reason = format!("orphan-{}", self.now.as_micros() / 60_000_000);
+            wake_as_seen(self.fleet, &last, &reason).await?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether the worker that wrote last does not hold the run any more. One that nobody answers for and that is still on
+    /// the list may be reconnecting; whether it is dead, the watch over the workers tells.
+    async fn is_let_go(&self, last: &StoredCommit) -> bool {
+        match ask_about(self.fleet, last).await {
+            Presence::Alive { holds } => !holds,
+            Presence::Gone => !self.listed.contains(&last.writer),
+            Presence::Silent => false,
+        }
+    }
 }
 
 /// Whether no wake-up of the run can be in its queue any more.

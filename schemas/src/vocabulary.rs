@@ -516,6 +516,10 @@ words! {
         CancelRequested = "cancel_requested",
         /// The run's history cannot be understood by this version.
         HistoryUnreadable = "history_unreadable",
+        /// The NATS server will never store what would have to be recorded, for example because it is too large.
+        CommitRefused = "commit_refused",
+        /// What would have to be recorded cannot follow on the history: a fault of this program.
+        InternalError = "internal_error",
 
         /// The outside agent says that it could not do what it was to do.
         ActorGaveUp = "actor_gave_up",

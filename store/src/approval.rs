@@ -69,15 +69,33 @@ pub async fn waiting(
     .map_err(StoreError::during("list the approvals that wait"))
 }
 
-/// The approvals that still wait though their time has come by `now`.
+/// The approvals that still wait though their time has come by `now`, the longest first.
+///
+/// One page of them: `limit` at most, those that come after `last`, the last one of the page before.
 pub async fn lapsed(
     store: &Store,
     now: Timestamp,
+    last: Option<&Approval>,
     limit: u32,
 ) -> Result<Vec<Approval>, StoreError> {
+    let (expires_at, workspace, run, approval) =
+        last.map_or((Timestamp::from_micros(0), "", "", ""), |last| {
+            (
+                *last.expires_at,
+                last.workspace_id.as_str(),
+                last.run_id.as_str(),
+                last.approval_id.as_str(),
+            )
+        });
     select_approvals!(
-        "where status = 'waiting' and expires_at <= $1 order by expires_at, approval_id limit $2",
+        "where status = 'waiting' and expires_at <= $1
+            and (expires_at, workspace_id, run_id, approval_id) > ($2, $3, $4, $5)
+         order by expires_at, workspace_id, run_id, approval_id limit $6",
         parameter(now),
+        parameter(expires_at),
+        workspace,
+        run,
+        approval,
         i64::from(limit)
     )
     .fetch_all(&store.pool)

@@ -38,5 +38,5 @@ pub mod tool_call;
 pub mod worker;
 
 pub use error::StoreError;
-pub use store::{ConnectError, Options, Store};
+pub use store::{ConnectError, MIN_SERVER, Options, Store};
 pub use time::Time;

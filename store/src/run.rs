@@ -222,19 +222,33 @@ macro_rules! select_live {
 }
 
 /// Live runs (queued or running, and not put off until after `now`) whose last commit was stored before `before`; the longest first.
+///
+/// One page of them: `limit` at most, those that come after `last`, the last one of the page before.
 pub async fn not_moved_since(
     store: &Store,
     before: Timestamp,
     now: Timestamp,
+    last: Option<&LiveRun>,
     limit: u32,
 ) -> Result<Vec<LiveRun>, StoreError> {
+    let (moved_at, workspace, run) = last.map_or((Timestamp::from_micros(0), "", ""), |last| {
+        (
+            last.moved_at,
+            last.workspace_id.as_str(),
+            last.run_id.as_str(),
+        )
+    });
     select_live!(
         "look for runs that do not move",
         store,
         "where status in ('queued', 'running') and moved_at < $1 and (not_before is null or not_before <= $2)
-         order by moved_at limit $3",
+            and (moved_at, workspace_id, run_id) > ($3, $4, $5)
+         order by moved_at, workspace_id, run_id limit $6",
         parameter(before),
         parameter(now),
+        parameter(moved_at),
+        workspace,
+        run,
         i64::from(limit)
     )
 }

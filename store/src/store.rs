@@ -3,11 +3,14 @@
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    ConnectOptions, PgPool,
+    ConnectOptions, Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use crate::error::is_transient;
+
+/// The oldest Postgres that the tables and queries are written for.
+pub const MIN_SERVER: u32 = 15;
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -35,6 +38,7 @@ impl Default for Options {
 pub struct Store {
     pub(crate) pool: PgPool,
     pub(crate) connect_options: PgConnectOptions,
+    server: u32,
 }
 
 /// Why there is no connection.
@@ -58,6 +62,18 @@ pub enum ConnectError {
         #[source]
         source: sqlx::Error,
     },
+    /// The server is too old.
+    #[error(
+        "the Postgres at {host}:{port} has version {found}; Gatewright needs {MIN_SERVER} or newer: upgrade that server, or name another one"
+    )]
+    ServerTooOld {
+        /// Where.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// Its major version.
+        found: u32,
+    },
     /// The database cannot hold every text.
     #[error("database `{database}` has the encoding {encoding}; Gatewright needs UTF8")]
     Encoding {
@@ -73,7 +89,7 @@ impl ConnectError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { source, .. } => is_transient(source),
-            Self::Url(_) | Self::Encoding { .. } => false,
+            Self::Url(_) | Self::ServerTooOld { .. } | Self::Encoding { .. } => false,
         }
     }
 }
@@ -101,27 +117,57 @@ impl Store {
             database: database.clone(),
             source,
         };
-        let pool = PgPoolOptions::new()
-            .max_connections(options.max_connections)
-            .acquire_timeout(options.acquire_timeout)
-            .connect_with(connect_options.clone())
+        let mut first = first_connection(&connect_options, options.acquire_timeout)
             .await
             .map_err(unreachable)?;
+        let server = first.server_version_num().map_or(0, |num| num / 10_000);
+        if server < MIN_SERVER {
+            return Err(ConnectError::ServerTooOld {
+                host: connect_options.get_host().to_owned(),
+                port: connect_options.get_port(),
+                found: server,
+            });
+        }
         let encoding: String = sqlx::query_scalar("show server_encoding")
-            .fetch_one(&pool)
+            .fetch_one(&mut first)
             .await
             .map_err(unreachable)?;
         if encoding != "UTF8" {
             return Err(ConnectError::Encoding { database, encoding });
         }
+        // What was learnt counts, however the connection ends.
+        let _ = first.close().await;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .connect_lazy_with(connect_options.clone());
         Ok(Self {
             pool,
             connect_options,
+            server,
         })
+    }
+
+    /// The server's major version, 15 or higher.
+    pub fn server_version(&self) -> u32 {
+        self.server
     }
 
     /// Closes every connection of the pool, after what is under way.
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// A connection beside the pool, for the pool does not tell why it has none: a server that refuses is tried again until the time is up.
+async fn first_connection(
+    options: &PgConnectOptions,
+    patience: Duration,
+) -> Result<PgConnection, sqlx::Error> {
+    let connected = tokio::time::timeout(patience, options.connect()).await;
+    connected.unwrap_or_else(|_| {
+        let silent = format!("no answer within {}s", patience.as_secs_f32());
+        let silent = std::io::Error::new(std::io::ErrorKind::TimedOut, silent);
+        Err(sqlx::Error::Io(silent))
+    })
 }

@@ -103,6 +103,16 @@ impl Outsider {
         stream.direct_get_last_for_subject(subject).await.is_ok()
     }
 
+    /// How many messages a stream, also a work queue, holds of these subjects.
+    pub async fn count_of(&self, stream: &str, filter: &str) -> usize {
+        let stream = self.jetstream.get_stream(stream).await.unwrap();
+        let subjects = stream.info_with_subjects(filter).await.unwrap();
+        let counts = subjects.map(|subject| subject.unwrap().1);
+        counts
+            .fold(0, |sum, count| async move { sum + count })
+            .await
+    }
+
     /// How many messages a stream holds.
     pub async fn count(&self, stream: &str) -> u64 {
         let mut stream = self.jetstream.get_stream(stream).await.unwrap();

@@ -17,6 +17,7 @@ mod held;
 mod pull;
 mod purse;
 mod recorded;
+mod rota;
 pub mod tool;
 mod turn;
 
@@ -39,11 +40,14 @@ pub struct WorkerConfig {
     pub zones: Vec<Zone>,
     /// Runs that it moves at once.
     pub concurrency: usize,
-    /// How long it goes on with what it holds when it is to stop. What is then left is taken over by others.
+    /// How long it goes on with what it holds when it is to stop. What is then left is cut off, and taken over by others.
     pub drain_patience: Duration,
     /// How many workers in a row may die or hang at one point of a run before the run is given up.
     pub max_crashes: u32,
 }
+
+/// How long a worker that goes may take over what it has still to tell a server, which may be gone itself.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 impl Default for WorkerConfig {
     fn default() -> Self {
@@ -69,7 +73,10 @@ struct Inner {
     config: WorkerConfig,
     slots: Slots,
     held: Held,
+    /// It is to stop: runs are handed back between two calls.
     draining: CancellationToken,
+    /// Its patience is over: turns end where they are.
+    cut_off: CancellationToken,
     started_at: Timestamp,
 }
 
@@ -96,6 +103,7 @@ impl Worker {
             config,
             held: Held::default(),
             draining: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
             started_at: clock::now(),
             fleet,
         })))
@@ -107,6 +115,8 @@ impl Worker {
     }
 
     /// Works until `shutdown`. Then it takes no more runs, finishes or hands back those that it holds, and signs off.
+    ///
+    /// What is not finished after [`WorkerConfig::drain_patience`] is cut off. It ends within seconds after that, with or without a server.
     pub async fn run(self, shutdown: CancellationToken) {
         let turns = TaskTracker::new();
         let alive = CancellationToken::new();
@@ -130,19 +140,32 @@ impl Worker {
         self.0.draining.cancel();
         turns.close();
         tracing::info!(runs = self.0.held.count(), "draining");
-        if tokio::time::timeout(self.0.config.drain_patience, turns.wait())
-            .await
-            .is_err()
-        {
+        let patience = self.0.config.drain_patience;
+        let mut is_done = tokio::time::timeout(patience, turns.wait()).await.is_ok();
+        if !is_done {
             tracing::warn!(
                 runs = self.0.held.count(),
-                "leaving runs to be taken over by other workers"
+                "cutting off runs, which other workers take over"
             );
+            self.0.cut_off.cancel();
+            is_done = tokio::time::timeout(LAST_WORDS, turns.wait()).await.is_ok();
         }
-        self.0.quotas.close().await;
         alive.cancel();
         company.close();
         company.wait().await;
+        if is_done {
+            let signed_off = tokio::time::timeout(LAST_WORDS, self.sign_off()).await;
+            if signed_off.is_err() {
+                tracing::warn!("could not sign off in time");
+            }
+        } else {
+            // Signed off it would say that it does nothing any more. That its connection is gone will be noticed.
+            tracing::warn!("a turn does not end, going without signing off");
+        }
+    }
+
+    async fn sign_off(&self) {
+        self.0.quotas.close().await;
         if let Err(error) = self.0.fleet.strike_off(self.0.fleet.writer()).await {
             tracing::warn!(%error, "could not sign off");
         }

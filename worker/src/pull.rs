@@ -1,6 +1,6 @@
-//! Taking wake-ups: as many as there are free slots, the interactive lane first, none hoarded.
+//! Taking wake-ups: as many as there are free slots, the interactive lane first, zones by turns, none hoarded.
 //!
-//! A queue is *hot* while it yields; hot queues are asked in order for as many wake-ups as there are free slots.
+//! A queue is *hot* while it yields; hot queues are asked in the order of the [`Rota`] for as many wake-ups as there are free slots.
 //! When one yields nothing it is *idle*: one long request for a single wake-up waits at the server, and its answer makes it hot again.
 
 use std::{
@@ -22,10 +22,13 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::{Worker, turn::keep_alive};
+use crate::{Worker, rota::Rota};
 
 /// Wake-ups taken in one request at most.
 const MOST: usize = 64;
+
+/// How long a wake-up that came after the last place was taken waits for one. Well below its lease.
+const SOON: Duration = Duration::from_millis(200);
 
 /// The loop counts as alive when it came round within this time. A long request takes 20 seconds at most.
 const LATELY: Duration = Duration::from_secs(45);
@@ -77,13 +80,17 @@ impl Slots {
 /// Takes wake-ups and gives each a turn of its own, for ever.
 pub(crate) async fn pull(worker: &Worker, turns: &TaskTracker) {
     let queues = &worker.0.queues;
+    let mut rota = Rota::new(queues.iter().map(|queue| queue.lane));
     let mut hot = vec![true; queues.len()];
     let mut idle: JoinSet<usize> = JoinSet::new();
     let mut retry = Retry::for_servers();
     loop {
         worker.0.slots.come_round();
         let mut places = worker.0.slots.take(MOST).await;
-        for (index, queue) in queues.iter().enumerate() {
+        for index in rota.order() {
+            let Some(queue) = queues.get(index) else {
+                continue;
+            };
             if places.is_empty() || hot.get(index) != Some(&true) {
                 continue;
             }
@@ -96,6 +103,7 @@ pub(crate) async fn pull(worker: &Worker, turns: &TaskTracker) {
                 }
                 Ok(taken) => {
                     retry = Retry::for_servers();
+                    rota.served(index);
                     for delivery in taken {
                         start(worker, turns, delivery, places.pop());
                     }
@@ -122,7 +130,7 @@ pub(crate) async fn pull(worker: &Worker, turns: &TaskTracker) {
     }
 }
 
-/// Waits for a wake-up of an idle queue and starts its turn at once: nothing that was handed out lies about with its clock ticking.
+/// Waits for a wake-up of an idle queue and starts its turn: nothing that was handed out lies about with its clock ticking.
 async fn wait(worker: Worker, turns: TaskTracker, index: usize, queue: Queue) -> usize {
     match queue.wait().await {
         Ok(deliveries) => {
@@ -135,7 +143,8 @@ async fn wait(worker: Worker, turns: TaskTracker, index: usize, queue: Queue) ->
     index
 }
 
-/// Gives the wake-up a turn, in `place` or in the next that is free. Its lease is kept alive from now on.
+/// Gives the wake-up a turn, in `place` or in one that is free soon; otherwise another worker gets it.
+/// Its lease is kept alive while the turn lasts.
 fn start(
     worker: &Worker,
     turns: &TaskTracker,
@@ -144,15 +153,18 @@ fn start(
 ) {
     let worker = worker.clone();
     turns.spawn(async move {
-        let place = if let Some(place) = place {
-            Some(place)
-        } else {
-            tokio::select! {
-                mut taken = worker.0.slots.take(1) => taken.pop(),
-                never = keep_alive(&delivery) => match never {},
-            }
+        let place = match place {
+            Some(place) => Some(place),
+            None => tokio::time::timeout(SOON, worker.0.slots.take(1))
+                .await
+                .ok()
+                .and_then(|mut taken| taken.pop()),
         };
-        worker.take_turn(delivery).await;
+        if place.is_some() {
+            worker.take_turn(delivery).await;
+        } else {
+            delivery.give_back(None).await;
+        }
         drop(place);
     });
 }

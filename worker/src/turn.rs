@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use gatewright_bus::{
-    AppendError, LoadError, Loaded, clock,
+    AppendError, Fate, LoadError, Loaded, clock,
     layout::LayoutError,
     presence::Presence,
     queue::{Delivery, EXTEND_EVERY},
@@ -20,7 +20,7 @@ use gatewright_run::{
     decide::{self, Turn, Undecided},
     next,
 };
-use gatewright_schemas::{DeadLetter, ReasonCode, RunStatus, Wake, WorkspaceId};
+use gatewright_schemas::{DeadLetter, ErrorInfo, ReasonCode, RunStatus, Stage, Wake, WorkspaceId};
 use tokio::sync::OnceCell;
 
 use crate::{Worker, ask::Way, held::Hold};
@@ -62,6 +62,21 @@ pub(crate) enum TurnError {
     Interrupted,
 }
 
+impl TurnError {
+    /// What becomes of the wake-up, where the worker that met the error has a say in it.
+    fn fate(&self) -> Fate {
+        match self {
+            Self::Load(error) => error.fate(),
+            Self::Append(error) => error.fate(),
+            Self::Undecided(Undecided::Impossible(_)) => {
+                Fate::DeadLetter(ReasonCode::InternalError)
+            }
+            // What was decided on another view of the run is decided anew.
+            Self::Undecided(_) | Self::Secrets(_) | Self::Interrupted => Fate::Retry,
+        }
+    }
+}
+
 /// A run in this worker's hands.
 pub(crate) struct AtHand<'a> {
     pub(crate) run: Loaded,
@@ -100,9 +115,14 @@ impl Worker {
             return;
         };
         let ended = tokio::select! {
+            biased;
+            // What was under way is left as it is: whoever takes over sees it in the history.
+            () = self.0.cut_off.cancelled() => Ok(Went::ToHandBack),
             ended = self.advance(&delivery, wake, &hold) => ended,
             never = keep_alive(&delivery) => match never {},
         };
+        // Whoever gets the message next may ask at once whether this worker still holds the run.
+        drop(hold);
         match ended {
             Ok(Went::AllTheWay) => delivery.ack().await,
             Ok(Went::ToHandBack) => delivery.give_back(None).await,
@@ -186,11 +206,8 @@ impl Worker {
         let Some(progress) = &run.state.progress else {
             return Ok(Taken::NothingToDo);
         };
-        let is_as_seen = run.fence == wake.seen;
         let is_ours = progress.lease == Some(delivery.sequence);
-        // Neither: the run went on under another wake-up, and this one has nothing to say.
-        let is_due = (is_as_seen || is_ours) && !progress.status.is_terminal();
-        if !is_due || !is_in_zone(delivery, &run) {
+        if !is_due(delivery, wake, &run) || !is_in_zone(delivery, &run) {
             // Whoever ended it may have died before this.
             self.0.fleet.forget_secrets_if_ended(&run).await;
             return Ok(Taken::NothingToDo);
@@ -216,14 +233,18 @@ impl Worker {
         Ok(presence == Presence::Alive { holds: true })
     }
 
-    /// Appends what was decided; afterwards the run at hand is where that leaves it.
-    async fn append(&self, hand: &mut AtHand<'_>, decided: Decided) -> Result<(), TurnError> {
-        let sealed = decided.seal(Stamp {
+    fn stamp(&self, turn: Option<Turn>) -> Stamp {
+        Stamp {
             commit_id: clock::fresh_commit_id(),
             occurred_at: clock::now(),
             writer: self.0.fleet.writer().clone(),
-            causation_id: hand.turn.map(|turn| format!("queue-{}", turn.lease)),
-        });
+            causation_id: turn.map(|turn| format!("queue-{}", turn.lease)),
+        }
+    }
+
+    /// Appends what was decided; afterwards the run at hand is where that leaves it.
+    async fn append(&self, hand: &mut AtHand<'_>, decided: Decided) -> Result<(), TurnError> {
+        let sealed = decided.seal(self.stamp(hand.turn));
         let append = self.0.fleet.append(&sealed, hand.run.fence);
         let fence = tokio::select! {
             biased;
@@ -266,21 +287,70 @@ impl Worker {
                 tracing::info!(run.id = %run, "interrupted, stopping");
                 delivery.give_back(None).await;
             }
-            TurnError::Load(error) if !error.is_transient() => {
-                tracing::error!(run.id = %run, %error, "a history cannot be read");
-                self.bury(
-                    delivery,
-                    Some(wake),
-                    ReasonCode::HistoryUnreadable,
-                    &error.to_string(),
-                )
-                .await;
+            error => match error.fate() {
+                Fate::DeadLetter(code) => self.give_up(delivery, wake, code, &error).await,
+                Fate::Retry => {
+                    tracing::error!(run.id = %run, %error, "a turn failed, handing the run back");
+                    delivery.give_back(Some(LATER)).await;
+                }
+            },
+        }
+    }
+
+    /// No repetition helps: the run fails, if its history can still be written, and the wake-up is kept as a dead letter.
+    async fn give_up(&self, delivery: &Delivery, wake: &Wake, code: ReasonCode, error: &TurnError) {
+        let run = &wake.run_id;
+        tracing::error!(run.id = %run, %error, "no repetition helps, giving the run up");
+        let reason = error.to_string();
+        match self.fail(delivery, wake, code, &reason).await {
+            Ok(()) => {}
+            Err(TurnError::Append(AppendError::Fenced { .. })) => {
+                tracing::info!(run.id = %run, "fenced, stopping");
+                return;
             }
-            error => {
-                tracing::error!(run.id = %run, %error, "a turn failed, handing the run back");
-                delivery.give_back(Some(Duration::from_secs(5))).await;
+            Err(again) if again.fate() == Fate::Retry => {
+                tracing::error!(run.id = %run, error = %again, "a run could not be failed, handing it back");
+                return delivery.give_back(Some(LATER)).await;
+            }
+            Err(again) => {
+                tracing::error!(run.id = %run, error = %again, "a run stands where it is for good");
             }
         }
+        self.bury(delivery, Some(wake), code, &reason).await;
+    }
+
+    /// Ends the run as failed, unless it ended or went on meanwhile.
+    async fn fail(
+        &self,
+        delivery: &Delivery,
+        wake: &Wake,
+        code: ReasonCode,
+        reason: &str,
+    ) -> Result<(), TurnError> {
+        let (workspace, run_id) = (&wake.workspace_id, &wake.run_id);
+        let fleet = &self.0.fleet;
+        let run = fleet.load_at_least(workspace, run_id, wake.seen).await?;
+        if !is_due(delivery, wake, &run) {
+            return Ok(());
+        }
+        let is_begun = run.state.progress.as_ref().and_then(|p| p.lease) == Some(delivery.sequence);
+        let turn = Turn {
+            lease: delivery.sequence,
+        };
+        let decided = decide::give_up(
+            &run.state,
+            (!is_begun).then_some(turn),
+            ErrorInfo::new(Stage::Lifecycle, code, reason),
+            "its outcome could not be recorded",
+        )?;
+        let sealed = decided.seal(self.stamp(Some(turn)));
+        let fence = fleet.append(&sealed, run.fence).await?;
+        let ended = Loaded {
+            state: sealed.state,
+            fence,
+        };
+        fleet.forget_secrets_if_ended(&ended).await;
+        Ok(())
     }
 
     /// Whether workers keep dying on what the run is at.
@@ -334,6 +404,15 @@ fn name_of(wake: &Wake) -> String {
     format!("{}/{}", wake.workspace_id, wake.run_id)
 }
 
+/// Whether the wake-up has something to say of the run. It has not if the run went on under another one.
+fn is_due(delivery: &Delivery, wake: &Wake, run: &Loaded) -> bool {
+    run.state.progress.as_ref().is_some_and(|progress| {
+        let is_as_seen = run.fence == wake.seen;
+        let is_ours = progress.lease == Some(delivery.sequence);
+        (is_as_seen || is_ours) && !progress.status.is_terminal()
+    })
+}
+
 /// A run comes through its own zone's queue or not at all, whatever a message says.
 fn is_in_zone(delivery: &Delivery, run: &Loaded) -> bool {
     let zone = run.state.progress.as_ref().map(|p| p.created.zone);
@@ -345,7 +424,7 @@ fn is_in_zone(delivery: &Delivery, run: &Loaded) -> bool {
 }
 
 /// Extends the lease for as long as the turn lasts.
-pub(crate) async fn keep_alive(delivery: &Delivery) -> std::convert::Infallible {
+async fn keep_alive(delivery: &Delivery) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(EXTEND_EVERY).await;
         delivery.extend().await;

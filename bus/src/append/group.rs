@@ -1,12 +1,16 @@
-//! Group commit: where the server syncs every message to disk before it answers, appends of different runs share one sync.
+//! Group commit: where the server syncs every message to disk before it answers, messages to one stream share one sync.
 //!
-//! An atomic batch carries appends of different runs, each with its own fence and id, and costs one sync whatever its size.
-//! While one group is under way the next one gathers; an append that is alone goes alone.
-//! One stale fence rejects a whole group (10071). Then its members are sent one by one, and only the stale one is refused.
+//! An atomic batch carries appends of different runs, each with its own fence and id, or wake-ups of different runs,
+//! and costs one sync whatever its size.
+//! While one group is under way the next one gathers; a message that is alone goes alone.
+//! One stale fence (10071), or one message that is stored already (10201), rejects a whole group.
+//! Then its members are sent one by one, and each gets its own answer.
 
 use std::collections::HashSet;
 
-use async_nats::{Client, HeaderMap, client::RequestErrorKind, jetstream::ErrorCode};
+use async_nats::{
+    Client, HeaderMap, client::RequestErrorKind, header::NATS_MESSAGE_ID, jetstream::ErrorCode,
+};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,7 +24,7 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 type Waiting = (Outgoing, oneshot::Sender<Attempt>);
 
-/// The way of appends that go in groups. Cheap to clone.
+/// The way to one stream of messages that go in groups. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct GroupCommit(mpsc::UnboundedSender<Waiting>);
 
@@ -49,7 +53,7 @@ impl GroupCommit {
         Self(sender)
     }
 
-    /// Sends an append with the next group.
+    /// Sends a message with the next group.
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Attempt {
         let (answer, answered) = oneshot::channel();
         if self.0.send((outgoing, answer)).is_err() {
@@ -72,7 +76,7 @@ async fn gather(client: Client, mut waiting: mpsc::UnboundedReceiver<Waiting>) {
         if group.is_empty() && waiting.recv_many(&mut group, MOST).await == 0 {
             return;
         }
-        left = one_of_each_run(&mut group);
+        left = one_of_each(&mut group);
         let client = client.clone();
         tokio::spawn(async move {
             send_group(&client, group).await;
@@ -81,19 +85,19 @@ async fn gather(client: Client, mut waiting: mpsc::UnboundedReceiver<Waiting>) {
     }
 }
 
-/// Keeps the first append of each run in the group, and hands back the others for a later one.
+/// Keeps the first append of each run, or the first message of each id, in the group, and hands back the others for a later one.
 ///
 /// The server checks a fence's filter once a batch: of two members with the same fence it would store both, and fork the run.
-fn one_of_each_run(group: &mut Vec<Waiting>) -> Vec<Waiting> {
-    let mut runs = HashSet::new();
+fn one_of_each(group: &mut Vec<Waiting>) -> Vec<Waiting> {
+    let mut seen = HashSet::new();
     let (first, again) = std::mem::take(group)
         .into_iter()
         .partition(|(outgoing, _)| {
-            let fence = outgoing
-                .headers
+            let headers = &outgoing.headers;
+            let what = headers
                 .get(FENCE_FILTER)
-                .map(|filter| filter.as_str().to_owned());
-            runs.insert(fence.unwrap_or_default())
+                .or_else(|| headers.get(NATS_MESSAGE_ID));
+            what.is_none_or(|what| seen.insert(what.as_str().to_owned()))
         });
     *group = first;
     again

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use gatewright_bus::{clock, intake::IntakeKind};
+use futures::{StreamExt as _, future::join_all};
+use gatewright_bus::{Fleet, clock, intake::IntakeKind};
 use gatewright_schemas::{Command, CommandMessage, Lane, Wake, Zone};
 
-use crate::support::{acme, bus, run};
+use crate::support::{acme, bus, connection, run};
 
 fn wake(id: &str, seen: u64) -> Wake {
     Wake {
@@ -37,6 +37,31 @@ async fn a_wake_up_is_queued_once_for_one_reason_and_again_for_another() {
     }
     bus.fleet.flush().await;
     assert_eq!(bus.fleet.wakes_under_way(10).await.unwrap(), []);
+}
+
+/// One of them is stored already, which rejects a whole group.
+#[tokio::test(flavor = "multi_thread")]
+async fn wake_ups_that_go_in_groups_are_queued_once_each() {
+    let bus = bus().await;
+    let mut grouped = connection(&bus.server.url(), "writer-2");
+    grouped.group_commit = true;
+    let grouped = Fleet::connect(&grouped).await.unwrap();
+    let (zone, lane) = (Zone::Sandbox, Lane::Background);
+    let wakes: Vec<Wake> = (0..100).map(|n| wake(&format!("r{n}"), 7)).collect();
+    bus.fleet.wake(zone, lane, &wakes[50], "created").await;
+    // And every one is sent twice at once.
+    let sent = wakes.iter().chain(&wakes);
+    join_all(sent.map(|wake| grouped.wake(zone, lane, wake, "created"))).await;
+    let queue = bus.fleet.queue(zone, lane).await.unwrap();
+    let mut taken = Vec::new();
+    while taken.len() < 100 {
+        let more = queue.take(200).await.unwrap();
+        assert!(!more.is_empty(), "only {} of 100", taken.len());
+        taken.extend(more.into_iter().map(|delivery| delivery.wake.unwrap()));
+    }
+    assert!(queue.take(200).await.unwrap().is_empty());
+    taken.sort_by_key(|wake| wake.run_id.as_str()[1..].parse::<u32>().unwrap());
+    assert_eq!(taken, wakes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

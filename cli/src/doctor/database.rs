@@ -1,7 +1,7 @@
 //! What Postgres holds: the migrations, and how far the projection is.
 
 use gatewright_store::{
-    Store, checkpoint,
+    ConnectError, MIN_SERVER, Store, checkpoint,
     migrate::{self, SchemaError},
 };
 
@@ -18,11 +18,12 @@ pub(super) async fn checks(context: &Context) -> Vec<Check> {
     let mut checks = Vec::new();
     let store = match tokio::time::timeout(PATIENCE, context.unchecked_store()).await {
         Ok(Ok(store)) => {
-            checks.push(Check::ok("postgres", "reachable"));
+            let found = format!("reachable, version {}", store.server_version());
+            checks.push(Check::ok("postgres", found));
             store
         }
         Ok(Err(error)) => {
-            let remedy = "start that server, or name a database with --database-url, DATABASE_URL or `database_url` in the file of --config";
+            let remedy = remedy(&error);
             checks.push(Check::fault("postgres", told(&error), remedy));
             skipped(
                 &mut checks,
@@ -58,6 +59,18 @@ pub(super) async fn checks(context: &Context) -> Vec<Check> {
         );
     }
     checks
+}
+
+fn remedy(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ConnectError>() {
+        Some(ConnectError::ServerTooOld { .. }) => {
+            format!("upgrade that server to Postgres {MIN_SERVER} or newer, or name another one with --database-url")
+        }
+        Some(ConnectError::Encoding { .. }) => {
+            "name a database with the encoding UTF8: createdb --template template0 --encoding UTF8".into()
+        }
+        _ => "start that server, or name a database with --database-url, DATABASE_URL or `database_url` in the file of --config".into(),
+    }
 }
 
 async fn migrations(store: &Store) -> Check {

@@ -157,7 +157,7 @@ fn the_gate_answers_as_the_case_files_say() {
 }
 
 /// Codes that are some other part's to give. A new code belongs into the cases or in here, whoever adds it decides.
-const NOT_THE_GATES: [ReasonCode; 25] = [
+const NOT_THE_GATES: [ReasonCode; 27] = [
     ReasonCode::ActorGaveUp,
     ReasonCode::RunNotExternal,
     ReasonCode::RunBusy,
@@ -183,6 +183,8 @@ const NOT_THE_GATES: [ReasonCode; 25] = [
     ReasonCode::AttemptsExhausted,
     ReasonCode::CancelRequested,
     ReasonCode::HistoryUnreadable,
+    ReasonCode::CommitRefused,
+    ReasonCode::InternalError,
 ];
 
 #[test]

@@ -554,9 +554,21 @@ async fn runs_are_listed_in_pages_and_live_ones_are_found() {
     let half = server.database("half").await;
     project(&half, &stream.commits[..stream.commits.len() / 2]).await;
     let late = Timestamp::from_micros(created_at().as_micros() + 86_400_000_000);
-    let live = run::not_moved_since(&half, late, late, 1_000)
+    let live = run::not_moved_since(&half, late, late, None, 1_000)
         .await
         .unwrap();
+    let mut paged = Vec::new();
+    loop {
+        let last = paged.last();
+        let page = run::not_moved_since(&half, late, late, last, 3).await;
+        let page = page.unwrap();
+        assert!(page.len() <= 3);
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, live);
     assert!(
         live.windows(2)
             .all(|pair| pair[0].moved_at <= pair[1].moved_at)
@@ -579,12 +591,10 @@ async fn runs_are_listed_in_pages_and_live_ones_are_found() {
     let overdue = run::overdue(&half, after_all, 1_000).await.unwrap();
     assert!(overdue.len() >= live.len());
     assert_eq!(run::overdue(&half, late, 1_000).await.unwrap(), []);
-    assert!(
-        !approval::lapsed(&half, after_all, 10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    let lapsed = approval::lapsed(&half, after_all, None, 10).await.unwrap();
+    assert!(lapsed.len() > 1, "{lapsed:?}");
+    let rest = approval::lapsed(&half, after_all, lapsed.first(), 10).await;
+    assert_eq!(rest.unwrap(), lapsed[1..]);
 }
 
 #[tokio::test]

@@ -48,14 +48,25 @@ pub fn expire(state: &RunState) -> Result<Decided, Undecided> {
 
 /// Fails the run because every worker that took it died on it. `limit` is how often that may happen.
 pub fn exhaust(state: &RunState, turn: Option<Turn>, limit: u32) -> Result<Decided, Undecided> {
-    let mut decided = Decided::on(state);
-    decided.begin(turn)?;
-    end_open_call(&mut decided, "every worker that made it died")?;
-    decided.fail(ErrorInfo::new(
+    let error = ErrorInfo::new(
         Stage::Lifecycle,
         ReasonCode::AttemptsExhausted,
         format!("{limit} workers in a row died or hung at this point of the run"),
-    ))?;
+    );
+    give_up(state, turn, error, "every worker that made it died")
+}
+
+/// Fails the run because no repetition can move it on. `why` says what became of a call that is under way.
+pub fn give_up(
+    state: &RunState,
+    turn: Option<Turn>,
+    error: ErrorInfo,
+    why: &str,
+) -> Result<Decided, Undecided> {
+    let mut decided = Decided::on(state);
+    decided.begin(turn)?;
+    end_open_call(&mut decided, why)?;
+    decided.fail(error)?;
     Ok(decided)
 }
 

@@ -12,7 +12,7 @@ mod recover;
 pub use admit::{admit, reject};
 pub use approval::{Bench, Terms, Verdict, answer_approval, park_for_approval, remembered};
 pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse, told};
-pub use end::{cancel, exhaust, expire, finish};
+pub use end::{cancel, exhaust, expire, finish, give_up};
 pub use external::{CallRequest, complete, open_step, request_call};
 pub use recover::lose;
 

@@ -42,7 +42,7 @@ impl Fit {
         let call = progress
             .and_then(|p| p.current_call())
             .map(|call| call.tool_call_id.clone())
-            .or_else(|| progress.and_then(|p| p.next_call_id()))
+            .or_else(|| progress.and_then(gatewright_run::Progress::next_call_id))
             .unwrap_or_else(first_call);
         let waiting = progress.and_then(|p| p.waiting.as_ref());
         Self {

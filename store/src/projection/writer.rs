@@ -174,12 +174,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives the lock back.
-    pub async fn release(self) -> Result<(), StoreError> {
+    /// Gives the lock back: when this answers, the next projector can have it. By the end of the connection alone it would be free a moment later.
+    pub async fn release(mut self) -> Result<(), StoreError> {
+        let releasing = "give the projector's lock back";
+        sqlx::query_scalar!(r#"select pg_advisory_unlock($1) as "unlocked!""#, LOCK)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(StoreError::during(releasing))?;
         self.connection
             .close()
             .await
-            .map_err(StoreError::during("give the projector's lock back"))
+            .map_err(StoreError::during(releasing))
     }
 }
 

@@ -5,5 +5,6 @@
 mod aside;
 mod dashboards;
 mod migrations;
+mod old_server;
 mod server;
 mod writing;

@@ -5,7 +5,10 @@ use gatewright_store::{
     migrate::{self, SchemaError},
 };
 
-use crate::server::{Server, execute};
+use crate::{
+    old_server,
+    server::{Server, execute},
+};
 
 #[tokio::test]
 async fn migrations_run_once_and_a_database_that_does_not_fit_is_refused() {
@@ -122,6 +125,8 @@ async fn a_server_that_is_away_is_told_apart_from_one_that_refuses() {
     };
     let error = Store::connect(&url, impatient).await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.to_lowercase().contains("refused"), "{why}");
     let error = migrate::check(&store).await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
 
@@ -129,4 +134,18 @@ async fn a_server_that_is_away_is_told_apart_from_one_that_refuses() {
     server.postgres.restart().await.unwrap();
     migrate::run(&store).await.unwrap();
     migrate::check(&store).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_too_old_is_refused_by_its_version() {
+    let port = old_server::start("14.12 (Debian 14.12-1)").await;
+    let url = format!("postgres://gatewright@127.0.0.1:{port}/gatewright");
+    let error = Store::connect(&url, Options::default()).await.unwrap_err();
+    assert!(!error.is_transient(), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the Postgres at 127.0.0.1:{port} has version 14; Gatewright needs 15 or newer: upgrade that server, or name another one"
+        )
+    );
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::FLEET_ROLE;
 
 /// A dispatcher believes in no deaths before it has been connected for so long.
-const BELIEF: Duration = Duration::from_millis(5_200);
+const BELIEF: Duration = Duration::from_millis(1_300);
 /// A takeover is meant to take two seconds at most; a busy machine gets more.
 const TAKEOVER: Duration = Duration::from_secs(10);
 

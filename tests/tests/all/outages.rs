@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use gatewright_bus::presence::Presence;
 use gatewright_schemas::{EventType, RunStatus};
 use gatewright_tests::{
     Fleetlet, eventually,
@@ -11,6 +12,7 @@ use gatewright_tests::{
     run,
     upstream::Upstream,
 };
+use gatewright_worker::WorkerConfig;
 use serde_json::{Value, json};
 
 use crate::{FLEET_ROLE, crashes::worker_behind_proxy};
@@ -248,5 +250,120 @@ async fn a_worker_that_is_asked_to_go_finishes_its_calls_and_hands_its_runs_on()
         asked.elapsed() < Duration::from_secs(12),
         "they are handed on at once"
     );
+    fleet.audit().await;
+}
+
+fn impatient() -> WorkerConfig {
+    WorkerConfig {
+        drain_patience: Duration::from_millis(300),
+        ..WorkerConfig::default()
+    }
+}
+
+/// A write that may not be repeated, and a read that may.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_has_no_patience_for_is_cut_off_and_taken_over() {
+    let (fleet, upstream) = tokio::join!(Fleetlet::start(0), Upstream::start());
+    let goer = fleet.start_worker_with("goer", impatient()).await;
+    let request = |method: &str, key: &str| json!({ "tool": "egress.request", "input": { "method": method, "target_url": upstream.url(&format!("/held/{key}")) } });
+    for (method, key) in [("POST", "write"), ("GET", "read")] {
+        let steps = json!([{ "tool_calls": [request(method, key)] }]);
+        fleet
+            .accepted(&json!({ "run_id": key, "input": { "runtime": { "steps": steps } } }))
+            .await;
+        upstream.hears(&format!("/held/{key}")).await;
+    }
+    let asked = Instant::now();
+    goer.stop().await;
+    println!("gone after {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "it does not wait"
+    );
+    for id in ["write", "read"] {
+        let types = fleet.types(&run(id)).await;
+        assert_eq!(types.last(), Some(&"tool.invoked"), "it is left as it is");
+    }
+    fleet.start_worker("successor").await;
+    assert_eq!(fleet.ended(&run("write")).await, RunStatus::Failed);
+    let failed = fleet.the_event(&run("write"), EventType::RunFailed).await;
+    assert_eq!(failed.data["error"]["reason_code"], "outcome_unknown");
+    assert_eq!(upstream.seen_at("/held/write").len(), 1);
+
+    eventually(
+        "the read is made again",
+        Duration::from_secs(40),
+        async || match upstream.seen_at("/held/read").len() {
+            2 => Ok(()),
+            other => Err(format!("made {other} times")),
+        },
+    )
+    .await;
+    upstream.let_go("read");
+    assert_eq!(fleet.ended(&run("read")).await, RunStatus::Succeeded);
+    upstream.let_go("write");
+    fleet.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_asked_to_go_goes_although_nats_is_gone() {
+    let (mut fleet, upstream) = tokio::join!(Fleetlet::start(0), Upstream::start());
+    let goer = fleet.start_worker_with("goer", impatient()).await;
+    let call = json!({ "tool": "egress.request", "input": { "method": "POST", "target_url": upstream.url("/held/write") } });
+    fleet
+        .accepted(&json!({ "run_id": "r", "input": { "runtime": { "steps": [{ "tool_calls": [call] }] } } }))
+        .await;
+    upstream.hears("/held/write").await;
+    fleet.nats.kill().await.unwrap();
+    let gone = tokio::time::timeout(Duration::from_secs(30), goer.stop()).await;
+    assert!(gone.is_ok(), "it waits for a server that is gone");
+    upstream.let_go("write");
+}
+
+/// As when one of several NATS servers dies, and everybody who was connected to it goes to another.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_lose_their_connections_together_go_on_with_their_calls() {
+    let (fleet, upstream) = tokio::join!(Fleetlet::start(0), Upstream::start());
+    let mut roles = Vec::new();
+    for name in ["one", "two"] {
+        // One run each: whoever holds one has no place for another.
+        let (role, proxy) = worker_behind_proxy(&fleet, name, &[("--concurrency", "1")]).await;
+        let call = json!({ "tool": "egress.request", "input": { "method": "POST", "target_url": upstream.url(&format!("/held/{name}")) } });
+        fleet
+            .accepted(&json!({ "run_id": name, "input": { "runtime": { "steps": [{ "tool_calls": [call] }] } } }))
+            .await;
+        upstream.hears(&format!("/held/{name}")).await;
+        roles.push((role, proxy));
+    }
+    // Whoever takes over, would their runs be woken.
+    fleet.start_worker("vulture").await;
+    for (_, proxy) in &roles {
+        proxy.cut();
+    }
+    // Longer than a worker that is alone may be silent.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    for (_, proxy) in &roles {
+        proxy.mend();
+    }
+    for name in ["one", "two"] {
+        eventually(
+            &format!("{name} is back"),
+            Duration::from_secs(20),
+            async || match fleet.fleet.ping(&name.parse().unwrap(), "").await {
+                Presence::Alive { .. } => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )
+        .await;
+        upstream.let_go(name);
+        let status = fleet.ended(&run(name)).await;
+        assert_eq!(
+            status,
+            RunStatus::Succeeded,
+            "{}",
+            fleet.told(&run(name)).await
+        );
+        assert_eq!(upstream.seen_at(&format!("/held/{name}")).len(), 1);
+    }
     fleet.audit().await;
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::HeaderMap;
 use futures::StreamExt as _;
-use gatewright_schemas::{Command, RunStatus};
+use gatewright_schemas::{Command, Reply, RunStatus};
 use gatewright_tests::{
     Fleetlet, eventually, outside::Outsider, policy, proxy::Proxy, role::RoleOptions, run,
     upstream::Upstream,
@@ -36,11 +36,13 @@ fn assert_written_once(upstream: &Upstream, ids: &[String]) {
 
 async fn nothing_waits(outsider: &Outsider) {
     eventually("nothing waits in the queues", LEASE, async || {
+        // Timers wait for their time, which may be years away.
         let waiting = (
-            outsider.count("SUBMISSIONS").await,
+            outsider.count_of("SUBMISSIONS", "fleet.submit.>").await,
+            outsider.count_of("SUBMISSIONS", "fleet.command.>").await,
             outsider.count("QUEUE").await,
         );
-        if waiting == (0, 0) {
+        if waiting == (0, 0, 0) {
             Ok(())
         } else {
             Err(format!("{waiting:?}"))
@@ -179,6 +181,122 @@ async fn messages_whose_acknowledgements_were_lost_do_their_work_once() {
         1,
         "one message was not JSON"
     );
+    fleet.audit().await;
+}
+
+/// The answers that came to `inbox`, once there are two.
+async fn two_answers(answers: &mut async_nats::Subscriber) -> Vec<Reply> {
+    let mut came = Vec::new();
+    while came.len() < 2 {
+        let answer = tokio::time::timeout(LEASE, answers.next()).await;
+        let answer = answer.expect("it is handed out again").unwrap();
+        came.push(serde_json::from_slice(&answer.payload).unwrap());
+    }
+    came
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_ended_by_a_message_that_comes_again_was_ended_by_it_both_times() {
+    let fleet = Fleetlet::servers().await;
+    fleet.start_projector("projector-1").await;
+    let proxy = Proxy::before(fleet.nats.port()).await;
+    let _dispatcher = RoleOptions::new(FLEET_ROLE, "dispatcher", "dispatcher-1", &fleet)
+        .through(proxy.url())
+        .start()
+        .await;
+    fleet.apply_policy(policy::OPEN).await;
+    let ends = [
+        ("cancel", RunStatus::Cancelled),
+        ("deadline", RunStatus::Failed),
+    ];
+    for (id, _) in ends {
+        fleet.accepted(&json!({ "run_id": id })).await;
+    }
+    proxy.lose(&["$JS.ACK."]);
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let mut inboxes = Vec::new();
+    for (id, status) in ends {
+        let inbox = outsider.client.new_inbox();
+        inboxes.push((id, status, outsider.subscribe(&inbox).await));
+        let mut headers = HeaderMap::new();
+        headers.insert("Gatewright-Reply-To", inbox);
+        let command = json!({ "issued_by": "ann", "command": { "type": id } });
+        let subject = format!("fleet.command.acme.{id}");
+        outsider
+            .publish_with(&subject, headers, command.to_string())
+            .await;
+    }
+    for (id, status, answers) in &mut inboxes {
+        for answer in two_answers(answers).await {
+            let Reply::Accepted { status: is, .. } = answer else {
+                panic!("{id}: {answer:?}");
+            };
+            assert_eq!(is, Some(*status), "{id}");
+        }
+        // Another message that asks for the same comes too late.
+        let late = fleet
+            .command(&run(id), Command::Cancel { reason: None })
+            .await;
+        assert!(matches!(late, Reply::Refused { .. }), "{id}: {late:?}");
+    }
+    proxy.lose(&[]);
+    // No worker came to see that their wake-ups are of no use any more.
+    eventually(
+        "nothing waits at the dispatcher",
+        LEASE,
+        async || match outsider.count("SUBMISSIONS").await {
+            0 => Ok(()),
+            left => Err(format!("{left} messages")),
+        },
+    )
+    .await;
+    fleet.audit().await;
+}
+
+/// The one that was handed the message first comes to it last, when the world has moved on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_applied_once_although_a_dispatcher_was_paused_for_longer_than_its_lease() {
+    let fleet = Fleetlet::servers().await;
+    fleet.start_projector("projector-1").await;
+    let paused = RoleOptions::new(FLEET_ROLE, "dispatcher", "paused", &fleet)
+        .start()
+        .await;
+    fleet.apply_policy(policy::OPEN).await;
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let inbox = outsider.client.new_inbox();
+    let mut answers = outsider.subscribe(&inbox).await;
+    let mut headers = HeaderMap::new();
+    headers.insert("Gatewright-Reply-To", inbox);
+    let first = policy::open_with("require_approval = [\"runtime.echo\"]\n");
+    let command =
+        json!({ "issued_by": "ann", "command": { "type": "apply_policy", "document": first } });
+
+    paused.pause();
+    outsider
+        .publish_with(
+            "fleet.command._fleet._authority",
+            headers,
+            command.to_string(),
+        )
+        .await;
+    fleet.start_dispatcher("dispatcher-2").await;
+    let revision = async |answers: &mut async_nats::Subscriber| {
+        let answer = tokio::time::timeout(2 * LEASE, answers.next()).await;
+        let answer = answer.expect("it is worked on").unwrap();
+        match serde_json::from_slice(&answer.payload).unwrap() {
+            Reply::Accepted { created, .. } => created.unwrap(),
+            refused @ Reply::Refused { .. } => panic!("{refused:?}"),
+        }
+    };
+    assert_eq!(revision(&mut answers).await, "2");
+    let second = policy::open_with("require_approval = [\"runtime.noop\"]\n");
+    fleet.apply_policy(&second).await;
+
+    paused.wake();
+    assert_eq!(revision(&mut answers).await, "2");
+    let active = fleet.fleet.active_policy().await.unwrap().unwrap();
+    assert_eq!((active.revision, active.document), (3, second));
+    nothing_waits(&outsider).await;
     fleet.audit().await;
 }
 
