@@ -46,13 +46,15 @@ pub struct Trap {
     pub pid: Pid,
 }
 
-/// What a worker or dispatcher publishes that matters: events, wake-ups, timers, dead letters, runs' secrets, acknowledgements.
-pub const WHAT_MATTERS: [&str; 6] = [
+/// What a worker or dispatcher publishes that matters: events, wake-ups, timers, dead letters, runs' secrets, remembered approvals,
+/// acknowledgements.
+pub const WHAT_MATTERS: [&str; 7] = [
     "fleet.events.",
     "fleet.queue.",
     "fleet.timer.",
     "fleet.dead.",
     "$KV.secrets.",
+    "$KV.authority.remembered.",
     "$JS.ACK.",
 ];
 

@@ -64,6 +64,9 @@ pub fn event(event: &Event) -> String {
             format!("{} {}", step.number, step.title.unwrap_or_default())
         }
         EventBody::StepCompleted(step) => step.status.to_string(),
+        EventBody::ToolRequested(requested) => {
+            format!("{} {}", requested.tool_call_id, requested.tool_name)
+        }
         EventBody::ToolInvoked(invoked) => format!(
             "{} {} ({} by {})",
             invoked.tool_call_id,
@@ -128,6 +131,20 @@ fn authority_and_egress(body: EventBody) -> String {
         }
         EventBody::ApprovalRequested(requested) => {
             format!("{} until {}", requested.approval_id, requested.expires_at)
+        }
+        EventBody::ApprovalVoted(voted) => format!(
+            "{} approved by {}, {} more must",
+            voted.approval_id, voted.by, voted.missing
+        ),
+        EventBody::ApprovalRemembered(new) => {
+            let remembered = new.remembered;
+            format!(
+                "{} of {} until {}",
+                remembered.remembered_id, remembered.tool_name, remembered.expires_at
+            )
+        }
+        EventBody::ApprovalForgotten(forgotten) => {
+            format!("{} by {}", forgotten.remembered_id, forgotten.by)
         }
         EventBody::ApprovalDecided(decided) => {
             let answer = if decided.approved {

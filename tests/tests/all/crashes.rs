@@ -220,6 +220,119 @@ async fn a_worker_killed_after_any_of_its_messages_is_stored_breaks_no_promise()
     killed_at_every_message(Fate::KilledAfter).await;
 }
 
+/// A run of one request to the outside.
+fn one_request(id: &str, method: &str, upstream: &Upstream) -> Value {
+    let url = upstream.url(&format!("/{id}"));
+    json!({ "run_id": id, "input": { "runtime": { "steps": [{ "tool_calls": [
+        { "tool": "egress.request", "input": { "method": method, "target_url": url } } ] }] } } })
+}
+
+/// Says yes to whatever the run asks, until it has ended.
+async fn approved_to_its_end(fleet: &Fleetlet, id: &str) -> RunStatus {
+    let id = run(id);
+    loop {
+        let status = fleet
+            .stands(&id, |status| status.is_parked() || status.is_terminal())
+            .await;
+        if status.is_terminal() {
+            return status;
+        }
+        let yes = gatewright_schemas::Command::DecideApproval {
+            approval_id: fleet.parked(&id).await,
+            approve: true,
+            reason: None,
+            remember_s: None,
+        };
+        fleet.command_as("ann", &id, yes).await;
+        fleet.stands(&id, |status| !status.is_parked()).await;
+    }
+}
+
+/// Kills a worker at each of its messages in a run whose one call is approved, and has another take over.
+async fn killed_around_an_approval(method: &str) {
+    let (fleet, upstream) = tokio::join!(fleet_without_workers(), Upstream::start());
+    fleet
+        .apply_policy(&policy::open_with(
+            "require_approval = [\"egress.request\"]\n",
+        ))
+        .await;
+    let (role, proxy) = worker_behind_proxy(&fleet, "undisturbed", &[]).await;
+    fleet
+        .accepted(&one_request("undisturbed", method, &upstream))
+        .await;
+    let status = approved_to_its_end(&fleet, "undisturbed").await;
+    assert_eq!(status, RunStatus::Succeeded);
+    let messages = eventually("both wake-ups are acknowledged", TAKEOVER, async || {
+        let published = proxy.published(&WHAT_MATTERS);
+        let acks = published.iter().filter(|s| s.starts_with("$JS.ACK"));
+        if acks.count() == 2 {
+            Ok(published)
+        } else {
+            Err(format!("{published:?}"))
+        }
+    })
+    .await;
+    role.drain().await;
+
+    for fate in [Fate::KilledBefore, Fate::KilledAfter] {
+        for nth in 1..=messages.len() {
+            let id = format!("{method}-{nth}-{fate:?}");
+            let (role, proxy) = worker_behind_proxy(&fleet, &format!("first-{id}"), &[]).await;
+            proxy.arm(Trap {
+                subjects: WHAT_MATTERS.to_vec(),
+                nth,
+                fate,
+                pid: role.pid(),
+            });
+            fleet.accepted(&one_request(&id, method, &upstream)).await;
+            let heir = async {
+                proxy.sprung().await;
+                fleet.start_worker(&format!("second-{id}")).await
+            };
+            let (status, successor) = tokio::join!(approved_to_its_end(&fleet, &id), heir);
+            let told = fleet.told(&run(&id)).await;
+            let types = fleet.types(&run(&id)).await;
+            let count = |wanted: &str| types.iter().filter(|t| **t == wanted).count();
+            let seen = upstream.seen_at(&format!("/{id}"));
+            assert_eq!(count("approval.decided"), 1, "{id}: asked once\n{told}");
+            let is_lost = status == RunStatus::Failed;
+            if method == "POST" {
+                assert!(
+                    seen.len() <= 1,
+                    "{id}: written {} times\n{told}",
+                    seen.len()
+                );
+                assert_eq!(count("tool.invoked"), 1, "{id}: spent once\n{told}");
+                assert!(is_lost || seen.len() == 1, "{id}\n{told}");
+            } else {
+                assert_eq!(status, RunStatus::Succeeded, "{id}\n{told}");
+                let keys = seen.iter().map(|read| read.idempotency_key().unwrap());
+                let key = format!("acme.{id}.1.1");
+                assert!(keys.clone().all(|k| k == key), "{id}\n{told}");
+                assert!((1..=2).contains(&keys.count()), "{id}\n{told}");
+            }
+            if is_lost {
+                let failed = fleet.the_event(&run(&id), EventType::RunFailed).await;
+                let code = &failed.data["error"]["reason_code"];
+                assert_eq!(code, "outcome_unknown", "{id}\n{told}");
+            }
+            drop(role);
+            successor.stop().await;
+        }
+    }
+    fleet.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_around_an_approved_write_makes_it_once_at_most() {
+    killed_around_an_approval("POST").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_around_an_approved_read_repeats_it_without_asking_again() {
+    killed_around_an_approval("GET").await;
+}
+
 /// The second dies before it has said anything: nobody but the first ever wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_second_worker_dies_at_once_is_taken_over_by_a_third() {
@@ -345,16 +458,23 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
     let (fleet, upstream) = tokio::join!(Fleetlet::servers(), Upstream::start());
     fleet.start_projector("projector-1").await;
     let first = fleet.start_dispatcher("dispatcher-1").await;
-    fleet.apply_policy(&policy::echo_needs_approval()).await;
+    let rules = "require_approval = [\"runtime.echo\"]\n\n[approvals]\nmax_remember = \"1h\"\n";
+    fleet.apply_policy(&policy::open_with(rules)).await;
     fleet.start_worker("worker-1").await;
     let outsider = Outsider::connect(&fleet.nats.url()).await;
 
     // What a dispatcher publishes: for a submission with a secret and a deadline the secret, the creation, the timer, the wake-up
     // and the acknowledgement;
-    // for an approval the answer, the wake-up and the acknowledgement; for a cancellation all but the wake-up.
+    // for an approval the answer, the wake-up and the acknowledgement, and before that for one that is remembered the event and the
+    // entry of the authority; for a cancellation all but the wake-up.
     let fates = [Fate::KilledBefore, Fate::KilledAfter];
     let mut blows = Vec::new();
-    for (kind, messages) in [("submit", 5), ("approve", 3), ("cancel", 2)] {
+    for (kind, messages) in [
+        ("submit", 5),
+        ("approve", 3),
+        ("remember", 5),
+        ("cancel", 2),
+    ] {
         for nth in 1..=messages {
             for fate in fates {
                 blows.push((kind, nth, fate, format!("{kind}-{nth}-{fate:?}")));
@@ -364,10 +484,12 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
     let tomorrow = "2099-01-01T00:00:00Z";
     for (kind, _, _, id) in &blows {
         match *kind {
-            "approve" => {
-                let steps = json!([{ "tool_calls": [{ "tool": "runtime.echo" }] }]);
+            "approve" | "remember" => {
+                let call = json!({ "tool": "runtime.echo", "input": { "say": id } });
+                let runtime = json!({ "policy": { "principal_id": "p1" },
+                    "steps": [{ "tool_calls": [call] }] });
                 fleet
-                    .accepted(&json!({ "run_id": id, "input": { "runtime": { "steps": steps } } }))
+                    .accepted(&json!({ "run_id": id, "input": { "runtime": runtime } }))
                     .await;
                 fleet.parked(&run(id)).await;
             }
@@ -404,10 +526,11 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
                 "fleet.submit.acme".to_owned(),
                 writing(id, &upstream, tomorrow),
             ),
-            "approve" => (
+            "approve" | "remember" => (
                 format!("fleet.command.acme.{id}"),
                 json!({ "issued_by": "ann", "command": {
-                    "type": "decide_approval", "approval_id": format!("acme.{id}.1.1.a1"), "approve": true } }),
+                    "type": "decide_approval", "approval_id": format!("acme.{id}.1.1.a1"), "approve": true,
+                    "remember_s": (*kind == "remember").then_some(600) } }),
             ),
             _ => (
                 format!("fleet.command.acme.{id}"),
@@ -433,6 +556,16 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
             }
         })
         .await;
+        if *kind == "remember" {
+            let approval = format!("acme.{id}.1.1.a1").parse().unwrap();
+            let remembered = gatewright_schemas::RememberedApprovalId::of(&approval);
+            eventually(&format!("{id} is remembered"), TAKEOVER, async || {
+                let there = fleet.fleet.remembered_approval(&fleet.acme, &remembered);
+                let there = there.await.map_err(|error| error.to_string())?;
+                there.ok_or_else(|| "no entry".to_owned())
+            })
+            .await;
+        }
         if *kind == "submit" {
             let seen = upstream.seen_at(&format!("/{id}"));
             let keys: Vec<_> = seen
