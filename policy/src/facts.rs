@@ -1,14 +1,17 @@
 //! What the checks look at: one call, gathered once, the same for all of them.
 
+use std::sync::Arc;
+
 use gatewright_schemas::{
-    CapabilityTokenId, Digest, Effect, EnforcementMode, Principal, PrincipalId, Timestamp,
-    ToolCallId, WorkspaceId,
+    CapabilityTokenId, Digest, Effect, EnforcementMode, Principal, PrincipalId, SandboxPermissions,
+    Timestamp, ToolCallId, WorkspaceId,
 };
 
 use crate::{
     checks::EXTERNAL_WRITE,
     compiled::CompiledPolicy,
     context::{InvalidContext, PolicyContext},
+    document::EscalatedProfile,
     host::{Host, UnreadableHost},
     quota::{Quota, QuotaAnswer, QuotaWindow},
     request::{EgressRequest, ToolCallRequest, ToolFacts},
@@ -156,6 +159,19 @@ impl<'a> Facts<'a> {
             Some(policy) if !self.is_stale(policy) => policy.mode_for(&self.tool.name),
             _ => EnforcementMode::Enforce,
         }
+    }
+
+    /// Whether the call asks for more than the sandbox that its tool runs in.
+    pub(crate) fn asks_escalation(&self) -> bool {
+        let escalated = SandboxPermissions::RequireEscalated.as_str();
+        self.tool.sandboxed
+            && matches!(self.pass, Pass::Tool { sandbox_permissions: Some(stated) } if stated == escalated)
+    }
+
+    /// What the policy gives to such a call now.
+    pub(crate) fn escalated_profile(&self) -> Option<&'a Arc<EscalatedProfile>> {
+        let policy = self.policy.filter(|_| self.asks_escalation())?;
+        policy.escalated_profile()
     }
 
     /// Whether the call writes to the outside.

@@ -454,8 +454,24 @@ pub struct ApprovalRequested {
     pub principal_id: Option<PrincipalId>,
     /// The gate's answer that an approval would settle; absent where the gate has no part in the question.
     pub decision: Option<DecisionRecord>,
+    /// What the call gets beside its ordinary sandbox, where it asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_profile: Option<SandboxProfileShown>,
     /// When it lapses.
     pub expires_at: Timestamp,
+}
+
+/// A profile of the policy's for commands in the sandbox, as whoever approves a call with it sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SandboxProfileShown {
+    /// Its name in the policy.
+    pub name: String,
+    /// Digest of name and paths.
+    pub digest: Digest,
+    /// Files and folders of the worker's machine that can be read.
+    pub readable: Vec<String>,
+    /// Files and folders of the worker's machine that can be read and written.
+    pub writable: Vec<String>,
 }
 
 /// What a person is asked.

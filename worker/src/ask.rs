@@ -1,12 +1,15 @@
 //! Putting a call before the gate, and making of its answer what the run records.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
-    EgressRequest, Grant, GrantState, Permit, QuotaAnswer, Snapshot, ToolCallRequest,
-    authorize_egress, authorize_tool_call, egress_quota_needed, host::hosts_in, quota_needed,
-    redact::SecretMissing,
+    EgressRequest, EscalatedProfile, Grant, GrantState, Permit, QuotaAnswer, Snapshot,
+    ToolCallRequest, authorize_egress, authorize_tool_call, egress_quota_needed, escalated_profile,
+    host::hosts_in, quota_needed, redact::SecretMissing,
 };
 use gatewright_run::{
     Decided, PlannedCall, Progress,
@@ -81,6 +84,8 @@ struct Answers {
     shown_input: Value,
     /// `egress.requested`, where the call begins with a request to the outside.
     requested: Option<EventBody>,
+    /// What the call asks for beside its ordinary sandbox.
+    sandbox_profile: Option<Arc<EscalatedProfile>>,
 }
 
 impl Worker {
@@ -178,6 +183,7 @@ impl Worker {
             rules,
             shown_input,
             requested,
+            sandbox_profile,
         } = answers;
         // The heaviest answer that stops the call; of two alike the tool call's own.
         let barrier = asked
@@ -220,6 +226,7 @@ impl Worker {
                 input_digest: input.digest().clone(),
                 principal_id,
                 decision: Some(both(&asked, &barrier.record)),
+                sandbox_profile: sandbox_profile.as_deref().map(EscalatedProfile::shown),
                 expires_at: self.ask_until(),
             };
             decide::park_for_approval(state, hand.turn, call, &asked, approval)?
@@ -321,6 +328,7 @@ impl Question {
             rules,
             shown_input,
             requested,
+            sandbox_profile: escalated_profile(&self.request, snapshot, now),
         }
     }
 }
@@ -427,6 +435,10 @@ fn grant_of(progress: &Progress, call: &PlannedCall) -> Option<Grant> {
         definition_digest: request.definition_digest.clone(),
         input_digest: request.input_digest.clone(),
         principal_id: request.principal_id.clone(),
+        sandbox_profile: request
+            .sandbox_profile
+            .as_ref()
+            .map(|profile| profile.digest.clone()),
         granted_findings: findings
             .filter(|finding| finding.decision == Decision::RequireApproval)
             .map(|finding| finding.reason_code)

@@ -45,7 +45,8 @@ impl Worker {
                 (record, None) => HopAnswer::Blocked(record),
             }
         };
-        let order = Call::new(call.tool_call_id.clone(), input, &rules, &gate);
+        let run = (&request.workspace_id, &request.run_id);
+        let order = Call::new(run, call.tool_call_id.clone(), input, &rules, &gate);
         let most = if resolved.facts.idempotent {
             resolved.definition().max_executions.max(1)
         } else {

@@ -5,7 +5,7 @@
 //! - `pull` takes as many wake-ups as there are free slots, interactive ones first.
 //! - `ask` puts a call before the gate (`gatewright_policy::authorize_tool_call`), the only source of the permit that a tool's `execute` consumes.
 //! - `execute` executes an allowed call, again where it may be repeated.
-//! - [`tool`] has the tools, [`egress`] the gateway to the outside.
+//! - [`tool`] has the tools, [`egress`] the gateway to the outside, [`sandbox`] the place where commands run.
 //!
 //! Not here: whether a call may happen (`policy`), what a run does next (`run`), how a commit is fenced (`bus`).
 
@@ -14,6 +14,7 @@ pub mod egress;
 mod execute;
 mod held;
 mod pull;
+pub mod sandbox;
 pub mod tool;
 mod turn;
 

@@ -9,7 +9,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{Cidr, DocumentFault, DocumentFaults, Period, PolicyDocument, Position, ToolName};
+use super::{
+    Cidr, DocumentFault, DocumentFaults, Period, PolicyDocument, Position, SandboxPath, ToolName,
+    sandbox,
+};
 use crate::host::DomainPattern;
 
 /// Bytes of a document; beyond them it is refused.
@@ -175,6 +178,9 @@ fn against_schema(json: &Value) -> Result<Vec<Fault>, DocumentFaults> {
             })
             .with_format("cidr", |text: &str| text.parse::<Cidr>().is_ok())
             .with_format("period", |text: &str| text.parse::<Period>().is_ok())
+            .with_format("sandbox-path", |text: &str| {
+                text.parse::<SandboxPath>().is_ok()
+            })
             .with_format("tool-name", |text: &str| text.parse::<ToolName>().is_ok())
             .build(&PolicyDocument::json_schema())
             .ok()
@@ -231,6 +237,7 @@ fn explained(format: &str, text: &str) -> String {
         "domain-pattern" => refusal::<DomainPattern>(text),
         "cidr" => format!("`{shown}` {}", refusal::<Cidr>(text)),
         "period" => format!("`{shown}` {}", refusal::<Period>(text)),
+        "sandbox-path" => format!("`{shown}` {}", refusal::<SandboxPath>(text)),
         "tool-name" => format!("`{shown}` {}", refusal::<ToolName>(text)),
         other => format!("`{shown}` is not a {other}"),
     }
@@ -274,5 +281,6 @@ fn contradictions(document: &PolicyDocument) -> Vec<Fault> {
             ),
         ));
     }
+    faults.extend(sandbox::contradictions(&document.sandbox));
     faults
 }

@@ -448,6 +448,7 @@ fn request(
             input_digest: digest("input"),
             principal_id: Some(PrincipalId::new("alice").unwrap()),
             decision: answer,
+            sandbox_profile: None,
             expires_at,
         }),
         EventBody::RunSuspended(RunSuspended {

@@ -37,6 +37,7 @@ pub fn lose(
             .ok()
             .and_then(|c| c.principal_id.clone()),
         decision: None,
+        sandbox_profile: None,
         expires_at: ask_until,
     };
     let mut decided = Decided::on(state);

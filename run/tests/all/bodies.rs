@@ -202,6 +202,7 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             input_digest: fit.input_digest.clone(),
             principal_id: None,
             decision: None,
+            sandbox_profile: None,
             expires_at: tonight(),
         }),
         EventType::ApprovalDecided => EventBody::ApprovalDecided(ApprovalDecided {

@@ -407,6 +407,7 @@ pub fn ask(state: &RunState, call: &PlannedCall, gate: &Snapshot) -> (Asked, Opt
             requires_token: false,
             data: DataAccess::default(),
             through_gateway: false,
+            sandboxed: false,
         },
         input_digest: input_digest.clone(),
         hosts: hosts_in(&call.input),
@@ -427,6 +428,7 @@ pub fn ask(state: &RunState, call: &PlannedCall, gate: &Snapshot) -> (Asked, Opt
             definition_digest: waiting.request.definition_digest.clone(),
             input_digest: waiting.request.input_digest.clone(),
             principal_id: waiting.request.principal_id.clone(),
+            sandbox_profile: None,
             granted_findings: approvable(&waiting.request.decision),
             expires_at: waiting.request.expires_at,
             state: GrantState::Granted,
@@ -490,6 +492,7 @@ pub fn request(state: &RunState, call: &PlannedCall, asked: &Asked) -> ApprovalR
             .ok()
             .and_then(|c| c.principal_id.clone()),
         decision: Some(asked.record.clone()),
+        sandbox_profile: None,
         expires_at: tonight(),
     }
 }

@@ -12,6 +12,10 @@ use serde_json::Value;
 /// an approval names the definition's digest, and the worker that spends it may be another one.
 // Not `Clone`: a copy that is changed would keep the digest of what it was.
 #[derive(Debug, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of a tool, each of which somebody else asks"
+)]
 pub struct Definition {
     /// The name that calls use; unique, without white space around it.
     pub name: String,
@@ -31,6 +35,9 @@ pub struct Definition {
     pub data: DataAccess,
     /// Whether it reaches the outside only through the egress gateway, which asks the gate for each request.
     pub through_gateway: bool,
+    /// Whether it runs commands in the sandbox, and nothing else.
+    #[serde(skip_serializing_if = "is_not")]
+    pub sandboxed: bool,
     /// How long one execution may take; serialised in milliseconds as `timeout_ms`.
     #[serde(rename = "timeout_ms", serialize_with = "in_milliseconds")]
     pub timeout: Duration,
@@ -56,6 +63,7 @@ impl Definition {
             requires_token: false,
             data: DataAccess::default(),
             through_gateway: false,
+            sandboxed: false,
             timeout: Duration::from_secs(30),
             max_output: 64 * 1024,
             max_executions: 1,
@@ -69,6 +77,11 @@ impl Definition {
         self.digest
             .get_or_init(|| Digest::of(&serde_json::to_value(self).unwrap_or_default()))
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 fn in_milliseconds<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {

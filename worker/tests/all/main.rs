@@ -14,5 +14,7 @@ mod egress_request;
 mod egress_secrets;
 mod egress_tls;
 mod gate;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod server;
 mod tools;
