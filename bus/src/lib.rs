@@ -8,6 +8,7 @@
 //! - [`authority`] keeps policy, capabilities and principals in KV, and every gate's local copy of them fresh.
 //! - [`vault`] keeps the secrets of runs until they have ended.
 //! - [`layout`] creates and checks streams, consumers and buckets.
+//! - [`service`] asks a service of somebody else's.
 //! - [`retry`] is how everything that may be tried again is tried again.
 //!
 //! Not here: what a run does next (`run`), whether a call may happen (`policy`), any SQL (`store`).
@@ -29,6 +30,7 @@ pub mod queue;
 pub mod request;
 pub mod retry;
 pub mod server_clock;
+pub mod service;
 pub mod tail;
 pub mod vault;
 

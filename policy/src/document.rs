@@ -18,6 +18,7 @@ pub use cidr::Cidr;
 pub use fault::{DocumentFault, DocumentFaults, Position};
 use gatewright_schemas::{Decision, Digest, EnforcementMode, Violation, WorkspaceId, Zone};
 pub use period::Period;
+pub use read::toml_file;
 pub use sandbox::{EscalatedProfile, InvalidSandboxPath, Sandbox, SandboxPath, SandboxProfile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

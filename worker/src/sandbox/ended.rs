@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gatewright_policy::redact::Secrets;
+
 /// What came of a command that was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
@@ -36,12 +38,26 @@ pub struct Captured {
     pub bytes: Vec<u8>,
     /// How many there were in all.
     pub total: u64,
+    /// Whether there were more than are here.
+    pub truncated: bool,
 }
 
 impl Captured {
-    /// Whether there were more bytes than are here.
-    pub fn is_truncated(&self) -> bool {
-        self.total > u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
+    /// The same without the secrets, and at most `limit` bytes of it.
+    ///
+    /// Where the rest is missing, the last bytes may be the beginning of a secret, and are left out.
+    #[must_use]
+    pub fn cleaned(&self, secrets: &Secrets, limit: usize) -> Self {
+        let mut bytes = secrets.clean_bytes(self.bytes.clone());
+        let doubtful = if self.truncated { secrets.longest() } else { 0 };
+        let kept = bytes.len().saturating_sub(doubtful).min(limit);
+        let truncated = self.truncated || kept < bytes.len();
+        bytes.truncate(kept);
+        Self {
+            bytes,
+            total: self.total,
+            truncated,
+        }
     }
 
     /// As text; what is not UTF-8 is replaced.

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 /// A tool as the gate, the approver and `gatewright tool list` see it.
 ///
-/// Every worker of a fleet must hold the same definitions, so nothing in one comes from a worker's own configuration:
+/// Every worker of a fleet must hold the same definitions, so nothing in one comes from a worker's own configuration but
+/// the file of the user's own tools, which must be the same everywhere:
 /// an approval names the definition's digest, and the worker that spends it may be another one.
 // Not `Clone`: a copy that is changed would keep the digest of what it was.
 #[derive(Debug, Serialize)]
@@ -45,6 +46,9 @@ pub struct Definition {
     pub max_output: usize,
     /// How often a call that may be repeated is executed in all before its failure counts.
     pub max_executions: u32,
+    /// Of a tool of the user's own: everything else that decides what runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<Value>,
     #[serde(skip)]
     digest: OnceLock<Digest>,
 }
@@ -67,6 +71,7 @@ impl Definition {
             timeout: Duration::from_secs(30),
             max_output: 64 * 1024,
             max_executions: 1,
+            runs: None,
             digest: OnceLock::new(),
         }
     }

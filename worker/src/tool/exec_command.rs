@@ -112,8 +112,15 @@ impl Tool for ExecCommand {
                     .min(MAX_TIME),
                 ..default
             };
-            let outcome = in_sandbox::run(&self.sandbox, order, &self.facts(input)).await;
-            Execution::quiet(outcome.map(|ended| output(&ended)))
+            let secrets = call.secrets();
+            let limit = default.output;
+            let facts = self.facts(input);
+            let outcome = in_sandbox::run(&self.sandbox, order, &facts, &secrets).await;
+            Execution::quiet(outcome.map(|mut ended| {
+                ended.stdout = ended.stdout.cleaned(&secrets, limit);
+                ended.stderr = ended.stderr.cleaned(&secrets, limit);
+                output(&ended)
+            }))
         })
     }
 }
@@ -133,10 +140,10 @@ fn output(ended: &Ended) -> Value {
         "signal": ended.signal(),
         "stdout": ended.stdout.text(),
         "stdout_bytes": ended.stdout.total,
-        "stdout_truncated": ended.stdout.is_truncated(),
+        "stdout_truncated": ended.stdout.truncated,
         "stderr": ended.stderr.text(),
         "stderr_bytes": ended.stderr.total,
-        "stderr_truncated": ended.stderr.is_truncated(),
+        "stderr_truncated": ended.stderr.truncated,
         "duration_ms": u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX),
         "new_directory": ended.new_directory,
     })

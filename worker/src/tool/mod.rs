@@ -10,7 +10,7 @@ mod definition;
 mod echo;
 mod egress_request;
 mod exec_command;
-mod in_sandbox;
+pub(crate) mod in_sandbox;
 mod input;
 mod limits;
 mod noop;

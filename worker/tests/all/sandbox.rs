@@ -484,7 +484,7 @@ async fn an_output_without_end_is_cut_and_counted() {
         (ended.stdout.bytes.len(), ended.stdout.total),
         (1000, 300_000)
     );
-    assert!(ended.stdout.is_truncated() && !ended.stderr.is_truncated());
+    assert!(ended.stdout.truncated && !ended.stderr.truncated);
     assert_eq!(ended.stderr.text(), "\u{fffd}\u{fffd}");
     assert_eq!(ended.exit_code, Some(0));
 }

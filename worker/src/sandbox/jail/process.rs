@@ -255,6 +255,7 @@ async fn capture(from: Option<impl AsyncRead + Unpin>, limit: usize) -> Captured
                 let room = limit.saturating_sub(captured.bytes.len());
                 let kept = buffer.get(..count.min(room)).unwrap_or_default();
                 captured.bytes.extend_from_slice(kept);
+                captured.truncated |= kept.len() < count;
                 captured.total += u64::try_from(count).unwrap_or_default();
             }
         }
