@@ -1,6 +1,6 @@
 //! `gatewright policy`: checking, applying, showing and explaining policy documents.
 
-mod document;
+pub(crate) mod document;
 mod explain;
 
 use anyhow::Result;

@@ -1,6 +1,6 @@
 //! A small fleet: private servers, roles in this process, and an operator's hands.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use gatewright_bus::{Connection, Fleet, Names};
 use gatewright_dispatcher::Dispatcher;
@@ -10,7 +10,7 @@ use gatewright_schemas::{
     Scopes, StoredCommit, WorkspaceId, WriterId,
 };
 use gatewright_store::{Store, tool_call::ToolCall};
-use gatewright_worker::{Worker, WorkerConfig, egress, tool::Registry};
+use gatewright_worker::{Worker, WorkerConfig, declared::DeclaredTools, egress, tool::Registry};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -118,9 +118,24 @@ impl Fleetlet {
 
     /// Starts one more worker that works in its own way.
     pub async fn start_worker_with(&self, name: &str, config: WorkerConfig) -> Inside {
+        self.launch_worker(name, config, "").await
+    }
+
+    /// Starts one more worker that has the tools which `file` declares, TOML, beside the usual ones.
+    pub async fn start_worker_with_tools(&self, name: &str, file: &str) -> Inside {
+        self.launch_worker(name, WorkerConfig::default(), file)
+            .await
+    }
+
+    async fn launch_worker(&self, name: &str, config: WorkerConfig, tools: &str) -> Inside {
         let fleet = connect(&self.nats.url(), name).await;
         let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
-        let registry = Registry::standard(Arc::new(gateway)).unwrap();
+        let mut registry = Registry::standard(Arc::new(gateway)).unwrap();
+        let sandbox = Arc::clone(registry.sandbox().unwrap());
+        let declared = DeclaredTools::read(tools, Path::new("/"), &[], "fleet").unwrap();
+        for tool in declared.tools(&sandbox, Some(&fleet)) {
+            registry.add(tool).unwrap();
+        }
         let worker = Worker::join(fleet, registry, config).await.unwrap();
         let own = self.shutdown.child_token();
         Inside::start(worker.run(own.clone()), own)

@@ -18,3 +18,4 @@ mod roles;
 mod runs;
 mod settings;
 mod support;
+mod tools;

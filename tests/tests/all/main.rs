@@ -13,6 +13,8 @@ mod crashes;
 mod egress;
 mod outages;
 mod promises;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod secrets;
 mod submissions;
 mod twice;
