@@ -30,14 +30,18 @@ fn evaluate(facts: &Facts<'_>) -> Result<Option<Objection>, CheckError> {
     };
     Ok(match stated.parse() {
         Ok(SandboxPermissions::UseDefault) => None,
-        // Nobody is asked to approve what the policy does not describe.
-        Ok(SandboxPermissions::RequireEscalated)
-            if facts.tool.sandboxed && facts.escalated_profile().is_none() =>
-        {
-            deny(
-                ReasonCode::SandboxProfileMissing,
-                "the call asks for more than its ordinary sandbox (`require_escalated`), and the policy names no profile for that (`sandbox.escalated`)",
-            )
+        Ok(SandboxPermissions::RequireEscalated) if facts.tool.sandboxed => {
+            match facts.escalated_profile() {
+                Some(profile) => require_approval(
+                    ReasonCode::SandboxEscalationRequiresApproval,
+                    format!("the call asks for more than its ordinary sandbox: {profile}"),
+                ),
+                // Nobody is asked to approve what the policy does not describe.
+                None => deny(
+                    ReasonCode::SandboxProfileMissing,
+                    "the call asks for more than its ordinary sandbox (`require_escalated`), and the policy names no profile for that (`sandbox.escalated`)",
+                ),
+            }
         }
         Ok(SandboxPermissions::RequireEscalated) => require_approval(
             ReasonCode::SandboxEscalationRequiresApproval,

@@ -76,6 +76,27 @@ impl EscalatedProfile {
     }
 }
 
+/// For whoever approves a call with it.
+impl fmt::Display for EscalatedProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |paths: &[SandboxPath]| match paths {
+            [] => "nothing".to_owned(),
+            paths => paths
+                .iter()
+                .map(SandboxPath::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        write!(
+            f,
+            "the profile `{}`, to read {} and to write {}",
+            self.name,
+            list(&self.profile.readable),
+            list(&self.profile.writable)
+        )
+    }
+}
+
 /// A path of the worker's machine that a sandbox may show: absolute, plainly spelt, and none of the system's own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SandboxPath(String);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_fleet_role");
 
-fn exec(id: &str, script: &str, more: Value) -> Value {
+fn exec(id: &str, script: &str, more: &Value) -> Value {
     let mut call = json!({ "tool": "exec_command", "input": { "argv": ["sh", "-c", script] } });
     call.as_object_mut()
         .unwrap()
@@ -49,7 +49,7 @@ async fn approve(fleet: &Fleetlet, run: &RunId, approval: ApprovalId) {
 async fn a_command_runs_when_the_policy_says_so_and_only_then() {
     let fleet = Fleetlet::start(1).await;
     let (denied, status) = fleet
-        .ended_run(&exec("denied", "echo hello", json!({})))
+        .ended_run(&exec("denied", "echo hello", &json!({})))
         .await;
     assert_eq!(status, RunStatus::Failed);
     assert_eq!(code(&fleet, &denied).await, "default_deny");
@@ -57,7 +57,7 @@ async fn a_command_runs_when_the_policy_says_so_and_only_then() {
 
     fleet.apply_policy(&with_commands("")).await;
     let (allowed, status) = fleet
-        .ended_run(&exec("allowed", "echo hello; pwd; exit 2", json!({})))
+        .ended_run(&exec("allowed", "echo hello; pwd; exit 2", &json!({})))
         .await;
     assert_eq!(
         status,
@@ -81,7 +81,7 @@ async fn a_command_runs_when_the_policy_says_so_and_only_then() {
         fleet.call_rows(&two).await[1].output.as_ref().unwrap()["stdout"],
         "mine\n"
     );
-    let (other, _) = fleet.ended_run(&exec("other", "ls -A", json!({}))).await;
+    let (other, _) = fleet.ended_run(&exec("other", "ls -A", &json!({}))).await;
     assert_eq!(output(&fleet, &other).await["stdout"], "");
     fleet.audit().await;
 }
@@ -109,7 +109,7 @@ async fn escalation_is_approved_and_then_is_the_policys_profile_and_nothing_else
     // Nothing is named: refused, whoever would approve.
     fleet.apply_policy(&with_commands("")).await;
     let (refused, _) = fleet
-        .ended_run(&exec("unnamed", &script, escalated()))
+        .ended_run(&exec("unnamed", &script, &escalated()))
         .await;
     assert_eq!(code(&fleet, &refused).await, "sandbox_profile_missing");
 
@@ -121,7 +121,7 @@ async fn escalation_is_approved_and_then_is_the_policys_profile_and_nothing_else
     let narrow = profile(&format!("'{}'", out.display()));
     fleet.apply_policy(&narrow).await;
     let run = fleet
-        .accepted(&exec("escalated", &script, escalated()))
+        .accepted(&exec("escalated", &script, &escalated()))
         .await;
     let approval = fleet.parked(&run).await;
     assert!(!out.join("a").exists());
@@ -138,13 +138,15 @@ async fn escalation_is_approved_and_then_is_the_policys_profile_and_nothing_else
         "{}",
         fleet.told(&run).await
     );
-    assert!(out.join("a").exists() && !more.join("b").exists());
+    assert!(out.join("a").exists() & !more.join("b").exists());
     let told = output(&fleet, &run).await;
     assert_eq!(told["stdout"], "");
     fs::remove_file(out.join("a")).unwrap();
 
     // The profile is given more between the approval's request and its use: nobody approved that.
-    let run = fleet.accepted(&exec("widened", &script, escalated())).await;
+    let run = fleet
+        .accepted(&exec("widened", &script, &escalated()))
+        .await;
     let approval = fleet.parked(&run).await;
     fleet
         .apply_policy(&profile(&format!(
@@ -161,14 +163,16 @@ async fn escalation_is_approved_and_then_is_the_policys_profile_and_nothing_else
     fleet
         .apply_policy(&narrow.replace("\"enforce\"", "\"shadow\""))
         .await;
-    let (shadow, status) = fleet.ended_run(&exec("shadow", &script, escalated())).await;
+    let (shadow, status) = fleet
+        .ended_run(&exec("shadow", &script, &escalated()))
+        .await;
     assert_eq!(
         status,
         RunStatus::Succeeded,
         "{}",
         fleet.told(&shadow).await
     );
-    assert!(!out.join("a").exists() && !more.join("b").exists());
+    assert!(!out.join("a").exists() & !more.join("b").exists());
     fleet.audit().await;
 }
 
@@ -178,7 +182,7 @@ fn processes_with(marker: &str) -> usize {
         .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
     // The sleeping command itself; bubblewrap and the shell have more to say.
     lines
-        .filter(|line| line.starts_with("sleep\0") && line.contains(marker))
+        .filter(|line| line.starts_with("sleep\0") & line.contains(marker))
         .count()
 }
 
@@ -204,14 +208,16 @@ async fn a_killed_worker_and_an_ended_run_leave_no_process() {
             }
         };
     let script = format!("setsid sleep {marker} & sleep {marker}");
-    let cancelled = fleet.accepted(&exec("cancelled", &script, json!({}))).await;
+    let cancelled = fleet
+        .accepted(&exec("cancelled", &script, &json!({})))
+        .await;
     sleeping(2).await;
     fleet
         .command(&cancelled, Command::Cancel { reason: None })
         .await;
     sleeping(0).await;
 
-    let killed = fleet.accepted(&exec("killed", &script, json!({}))).await;
+    let killed = fleet.accepted(&exec("killed", &script, &json!({}))).await;
     sleeping(2).await;
     worker.kill().await;
     sleeping(0).await;
@@ -242,7 +248,7 @@ output_schema = { type = "object", required = ["answer"] }
 timeout = "2s"
 "#;
 
-fn own(id: &str, tool: &str, input: Value) -> Value {
+fn own(id: &str, tool: &str, input: &Value) -> Value {
     json!({ "run_id": id, "input": { "runtime": { "steps": [{ "tool_calls": [{ "tool": tool, "input": input }] }] } } })
 }
 
@@ -250,13 +256,13 @@ fn own(id: &str, tool: &str, input: Value) -> Value {
 async fn tools_of_the_users_own_go_the_same_way() {
     let fleet = Fleetlet::start(0).await;
     fleet.start_worker_with_tools("worker-1", OWN).await;
-    let (denied, _) = fleet.ended_run(&own("denied", "count", json!({}))).await;
+    let (denied, _) = fleet.ended_run(&own("denied", "count", &json!({}))).await;
     assert_eq!(code(&fleet, &denied).await, "default_deny");
     let open = policy::OPEN.replace("\"runtime.noop\",", "\"count\", \"ask\",");
     fleet.apply_policy(&open).await;
 
     let (counted, status) = fleet
-        .ended_run(&own("counted", "count", json!({ "a": 1 })))
+        .ended_run(&own("counted", "count", &json!({ "a": 1 })))
         .await;
     assert_eq!(
         status,
@@ -273,7 +279,7 @@ async fn tools_of_the_users_own_go_the_same_way() {
 
     // Nobody listens, so nothing happened.
     let (alone, _) = fleet
-        .ended_run(&own("alone", "ask", json!({ "question": 1 })))
+        .ended_run(&own("alone", "ask", &json!({ "question": 1 })))
         .await;
     let error = fleet.row(&alone).await.error.unwrap();
     assert_eq!(error["reason_code"], "tool_execution_failed");
@@ -295,7 +301,7 @@ async fn tools_of_the_users_own_go_the_same_way() {
         })
         .await;
     let (answered, status) = fleet
-        .ended_run(&own("answered", "ask", json!({ "question": "ü" })))
+        .ended_run(&own("answered", "ask", &json!({ "question": "ü" })))
         .await;
     assert_eq!(
         status,
@@ -312,7 +318,7 @@ async fn tools_of_the_users_own_go_the_same_way() {
         ("Gatewright-Run-Id", "answered"),
     ] {
         assert_eq!(
-            headers.get(name).map(|value| value.as_str()),
+            headers.get(name).map(async_nats::HeaderValue::as_str),
             Some(value),
             "{name}"
         );
@@ -324,14 +330,14 @@ async fn tools_of_the_users_own_go_the_same_way() {
         ("silence", "tool_timeout", "no answer came"),
     ] {
         let (run, _) = fleet
-            .ended_run(&own(question, "ask", json!({ "question": question })))
+            .ended_run(&own(question, "ask", &json!({ "question": question })))
             .await;
         let error = fleet.row(&run).await.error.unwrap();
         assert_eq!(error["reason_code"], code, "{error}");
         assert!(error["reason"].as_str().unwrap().contains(part), "{error}");
     }
     // A write that was not answered may have happened: a run that asks is asked about.
-    let mut asks = own("asks", "ask", json!({ "question": "silence" }));
+    let mut asks = own("asks", "ask", &json!({ "question": "silence" }));
     asks["input"]["runtime"]["on_unknown_outcome"] = json!("ask_human");
     let asks = fleet.accepted(&asks).await;
     fleet.parked(&asks).await;

@@ -303,7 +303,7 @@ fn remedy(said: &str) -> &'static str {
     if said.contains("/oldroot/") || said.contains("source path") || said.contains("chdir") {
         "see that every folder on the way to `sandbox_dir` can be passed through by all (mode o+x), and that the policy's profile names paths that exist"
     } else {
-        "allow unprivileged user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, and in a container a seccomp profile that lets `unshare` and `mount` through"
+        "allow unprivileged user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, and of a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
     }
 }
 
