@@ -206,7 +206,7 @@ impl JsonSchema for SandboxPath {
         "SandboxPath".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "sandbox-path", "minLength": 2, "maxLength": 1024 })
+        json_schema!({ "type": "string", "format": "sandbox-path", "maxLength": 1024 })
     }
 }
 

@@ -231,9 +231,10 @@ fn is_idle(directory: &Arc<tokio::sync::Mutex<Directory>>) -> bool {
 
 /// A folder that is the worker's own, and that nobody else can put something into.
 fn make_own(dir: &Path, own_id: u32) -> io::Result<()> {
-    match DirBuilder::new().recursive(true).mode(0o711).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    if fs::symlink_metadata(dir).is_err() {
+        DirBuilder::new().recursive(true).mode(0o711).create(dir)?;
+        // Whatever the umask.
+        fs::set_permissions(dir, Permissions::from_mode(0o711))?;
     }
     // Not through a symbolic link, which somebody may have left there.
     let found = fs::symlink_metadata(dir)?;
@@ -275,8 +276,11 @@ fn new_instance(dir: &Path) -> io::Result<(PathBuf, File)> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             made => made?,
         }
-        let lock = File::create(instance.join("lock"))?;
+        // Held before it is seen: whoever finds a lock that nobody holds takes the folder for a dead worker's.
+        let unseen = instance.join("lock.new");
+        let lock = File::create(&unseen)?;
         lock.lock()?;
+        fs::rename(&unseen, instance.join("lock"))?;
         fs::set_permissions(&instance, Permissions::from_mode(0o711))?;
         return Ok((instance, lock));
     }
