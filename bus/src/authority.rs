@@ -1,4 +1,4 @@
-//! Policy, capabilities and principals in KV: written by dispatchers after the event that says so, watched by every gate.
+//! Policy, capabilities, principals and remembered approvals in KV: written by dispatchers after the event that says so, watched by every gate.
 //!
 //! One bucket holds all of it, so that one watch sees every change in the order it was made.
 //! The key `clock` is refreshed every second by dispatchers and tells a watcher how far it has seen:
@@ -13,7 +13,8 @@ use async_nats::jetstream::kv::{Entry, Operation, Store};
 use futures::StreamExt as _;
 use gatewright_policy::{CompiledPolicy, PolicyDocument, Snapshot};
 use gatewright_schemas::{
-    CapabilityToken, CapabilityTokenId, Digest, Principal, PrincipalId, Timestamp, WorkspaceId,
+    CapabilityToken, CapabilityTokenId, Digest, Principal, PrincipalId, RememberedApproval,
+    RememberedApprovalId, Timestamp, WorkspaceId,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
@@ -31,6 +32,7 @@ const CLOCK: &str = "clock";
 const POLICY: &str = "policy";
 const CAPABILITY: &str = "capability";
 const PRINCIPAL: &str = "principal";
+const REMEMBERED: &str = "remembered";
 
 /// The active policy as KV keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +171,32 @@ impl Fleet {
         .await
     }
 
+    /// A remembered approval.
+    pub async fn remembered_approval(
+        &self,
+        workspace: &WorkspaceId,
+        id: &RememberedApprovalId,
+    ) -> Result<Option<RememberedApproval>, LayoutError> {
+        self.get(&format!("{REMEMBERED}.{workspace}.{id}")).await
+    }
+
+    /// Makes a remembered approval known to every gate. Only after the event that says so is stored, as number `seq` of its chain.
+    pub async fn put_remembered_approval(
+        &self,
+        seq: u64,
+        remembered: &RememberedApproval,
+    ) -> Result<(), LayoutError> {
+        self.put(
+            &format!(
+                "{REMEMBERED}.{}.{}",
+                remembered.workspace_id, remembered.remembered_id
+            ),
+            seq,
+            remembered,
+        )
+        .await
+    }
+
     /// Refreshes the clock that every gate's copy goes by.
     pub async fn tick(&self) -> Result<(), LayoutError> {
         let what = "refresh the clock of the authority";
@@ -181,7 +209,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Every entry of the authority, now: policy, capability tokens and principals.
+    /// Every entry of the authority, now: policy, capability tokens, principals and remembered approvals.
     pub async fn authority_now(&self) -> Result<Snapshot, LayoutError> {
         let what = "read the authority";
         let bucket = self.authority().await?;
@@ -299,23 +327,18 @@ impl Copy {
             (Some(POLICY), None, None) => {
                 compiled(entry).map(|policy| self.snapshot.set_policy(policy))
             }
-            (Some(CAPABILITY), Some(workspace), Some(id)) if gone => {
-                if let (Ok(workspace), Ok(id)) = (workspace.parse(), id.parse()) {
-                    self.snapshot.remove_token(&workspace, &id);
-                }
+            (Some(CAPABILITY | PRINCIPAL | REMEMBERED), ..) if gone => {
+                self.forget(ids);
                 Ok(())
             }
             (Some(CAPABILITY), Some(_), Some(_)) => {
                 versioned(entry).map(|token| self.snapshot.upsert_token(token))
             }
-            (Some(PRINCIPAL), Some(workspace), Some(id)) if gone => {
-                if let (Ok(workspace), Ok(id)) = (workspace.parse(), id.parse()) {
-                    self.snapshot.remove_principal(&workspace, &id);
-                }
-                Ok(())
-            }
             (Some(PRINCIPAL), Some(_), Some(_)) => {
                 versioned(entry).map(|principal| self.snapshot.upsert_principal(principal))
+            }
+            (Some(REMEMBERED), Some(_), Some(_)) => {
+                versioned(entry).map(|remembered| self.snapshot.upsert_remembered(remembered))
             }
             _ => Ok(()),
         };
@@ -337,6 +360,11 @@ impl Copy {
             (Some(PRINCIPAL), Some(workspace), Some(id)) => {
                 if let (Ok(workspace), Ok(id)) = (workspace.parse(), id.parse()) {
                     self.snapshot.remove_principal(&workspace, &id);
+                }
+            }
+            (Some(REMEMBERED), Some(workspace), Some(id)) => {
+                if let (Ok(workspace), Ok(id)) = (workspace.parse(), id.parse()) {
+                    self.snapshot.remove_remembered(&workspace, &id);
                 }
             }
             _ => {}

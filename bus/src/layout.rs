@@ -9,7 +9,7 @@ use async_nats::jetstream::{
     kv,
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
 };
-use gatewright_schemas::{Lane, Zone};
+use gatewright_schemas::{Lane, RunStatus, Zone};
 
 use crate::Fleet;
 
@@ -148,21 +148,31 @@ impl Fleet {
         ]
     }
 
-    fn intake_consumer_configs(&self) -> [pull::Config; 2] {
+    /// The dispatchers' consumers, each with its stream.
+    fn dispatcher_consumer_configs(&self) -> [(String, pull::Config); 3] {
         let (names, prefix) = (self.names(), self.names().prefix());
+        let (intake, events) = (names.submissions(), names.events());
+        let config = Self::dispatcher_consumer_config;
         [
-            Self::intake_consumer_config(
-                names.submissions_consumer(),
-                format!("{prefix}.submit.*"),
+            (
+                intake.clone(),
+                config(names.submissions_consumer(), format!("{prefix}.submit.*")),
             ),
-            Self::intake_consumer_config(
-                names.commands_consumer(),
-                format!("{prefix}.command.*.*"),
+            (
+                intake,
+                config(names.commands_consumer(), format!("{prefix}.command.*.*")),
+            ),
+            (
+                events,
+                config(
+                    names.approvals_consumer(),
+                    format!("{prefix}.events.*.*.*.*.{}", RunStatus::WaitingApproval),
+                ),
             ),
         ]
     }
 
-    fn intake_consumer_config(name: &str, filter_subject: String) -> pull::Config {
+    fn dispatcher_consumer_config(name: &str, filter_subject: String) -> pull::Config {
         pull::Config {
             durable_name: Some(name.into()),
             ack_policy: AckPolicy::Explicit,
@@ -204,9 +214,8 @@ impl Fleet {
         if !differences.is_empty() {
             return Err(LayoutError::Foreign(differences));
         }
-        for config in self.intake_consumer_configs() {
-            self.provision_consumer(&self.names().submissions(), config)
-                .await?;
+        for (stream, config) in self.dispatcher_consumer_configs() {
+            self.provision_consumer(&stream, config).await?;
         }
         for (zone, lane) in zones_and_lanes() {
             self.provision_consumer(
@@ -296,10 +305,7 @@ impl Fleet {
         }
         let consumers = zones_and_lanes()
             .map(|(zone, lane)| (self.names().queue(), self.queue_consumer_config(zone, lane)))
-            .chain(
-                self.intake_consumer_configs()
-                    .map(|config| (self.names().submissions(), config)),
-            );
+            .chain(self.dispatcher_consumer_configs());
         for (stream, expected) in consumers {
             let name = expected.durable_name.clone().unwrap_or_default();
             let what = format!("the consumer `{name}` of the stream `{stream}`");

@@ -102,6 +102,11 @@ impl Names {
         "commands"
     }
 
+    /// The dispatchers' consumer of commits that parked a run until somebody decides.
+    pub fn approvals_consumer(&self) -> &'static str {
+        "approvals"
+    }
+
     /// The workers' consumer of one zone and lane.
     pub fn queue_consumer(&self, zone: Zone, lane: Lane) -> String {
         format!("{zone}-{lane}")

@@ -14,7 +14,7 @@
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use futures::TryStreamExt as _;
 use gatewright_policy::redact::Vault;
-use gatewright_schemas::{Digest, RunId, WorkspaceId};
+use gatewright_schemas::{Digest, RunId, RunStatus, WorkspaceId};
 
 use crate::{
     Fleet, Loaded,
@@ -71,16 +71,26 @@ impl Fleet {
             .map_err(|error| unavailable(&what, &error))
     }
 
-    /// Forgets the secrets of a run, if it has any and has ended. Otherwise it costs nothing.
+    /// Forgets the secrets of a run, if it has any and has ended, and those of an outside agent's last call, once that is over.
+    /// Otherwise it costs nothing.
     pub async fn forget_secrets_if_ended(&self, run: &Loaded) {
         let state = &run.state;
-        if let Some(progress) = &state.progress
-            && progress.created.secrets > 0
-            && progress.status.is_terminal()
-        {
+        let Some(progress) = &state.progress else {
+            return;
+        };
+        let has_ended = progress.status.is_terminal();
+        if progress.created.secrets > 0 && has_ended {
             let content = &progress.created.content_digest;
             self.forget_secrets(&state.workspace_id, &state.run_id, content)
                 .await;
+        }
+        if has_ended || progress.status == RunStatus::WaitingActor {
+            let last = progress.plan.calls().last();
+            let request = last.and_then(|call| call.request.as_ref());
+            if let Some(content) = request.and_then(|request| request.secrets.as_ref()) {
+                self.forget_secrets(&state.workspace_id, &state.run_id, content)
+                    .await;
+            }
         }
     }
 

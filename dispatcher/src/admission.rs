@@ -8,7 +8,7 @@ use gatewright_policy::{PolicyContext, Snapshot, redact::Vault};
 use gatewright_run::{RunState, Stamp, decide};
 use gatewright_schemas::{
     Command, CommandMessage, CommitId, Digest, ErrorInfo, ReasonCode, Reply, RunId, RunStatus,
-    RuntimeActor, Stage, Submission, Timestamp, Violation, Wake, WorkspaceId,
+    Stage, Submission, Timestamp, Violation, Wake, WorkspaceId,
     event::{RunCreated, RunRejected},
     validate::{self, Invalid},
 };
@@ -137,8 +137,9 @@ impl Dispatcher {
                     state: sealed.state,
                     fence,
                 };
+                let status = made.state.status().unwrap_or(RunStatus::Queued);
                 self.set_in_motion(&made, hint).await;
-                Ok(Admitted::Exists(RunStatus::Queued))
+                Ok(Admitted::Exists(status))
             }
             Err(AppendError::Fenced { .. }) => {
                 // Fenced by 0: there is a first commit, whether or not this replica shows it yet.
@@ -161,7 +162,7 @@ impl Dispatcher {
     async fn exists(&self, there: &Loaded, content: &Digest) -> Result<Admitted, HandleError> {
         match &there.state.progress {
             Some(progress) if progress.created.content_digest == *content => {
-                if progress.status == RunStatus::Queued && progress.attempt == 0 {
+                if !progress.status.is_terminal() && progress.attempt == 0 {
                     self.set_in_motion(there, None).await;
                 }
                 Ok(Admitted::Exists(progress.status))
@@ -179,6 +180,10 @@ impl Dispatcher {
         if let Some(deadline) = submission.deadline {
             self.set_timer(run, "deadline", deadline, Command::Deadline)
                 .await;
+        }
+        // One that waits for its agent is woken when that asks for a call.
+        if progress.status.is_parked() {
+            return;
         }
         match submission.not_before {
             Some(not_before) if not_before > clock::now() => {
@@ -296,13 +301,7 @@ fn read(payload: &[u8], workspace: &WorkspaceId) -> Result<Submission, Refusal> 
         );
         return Err(Invalid(vec![Violation::new("", message)]).into());
     }
-    let submission = validate::submission(payload)?;
-    if submission.input.runtime.actor == RuntimeActor::External {
-        let message =
-            "runs of outside agents are served by the HTTP API, which this version does not have";
-        return Err(Invalid(vec![Violation::new("/input/runtime/actor", message)]).into());
-    }
-    Ok(submission)
+    Ok(validate::submission(payload)?)
 }
 
 /// The run id that an invalid submission asks for, where one can be told.

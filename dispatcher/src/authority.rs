@@ -1,4 +1,4 @@
-//! Commands to `_authority`: the policy, capability tokens, principals.
+//! Commands to `_authority`: the policy, capability tokens, principals, remembered approvals.
 //!
 //! First the event, behind the fence of the workspace's chain of authority; then the entry in KV that every gate watches.
 //! A crash between the two is mended by the redelivery, which finds the event by its commit id and writes the entry again;
@@ -12,11 +12,13 @@ use gatewright_policy::{
 };
 use gatewright_schemas::{
     Actor, ActorType, CapabilityToken, CapabilityTokenId, Command, EventBody, Gate, Principal,
-    Quarantine, ReasonCode, Reply, RunId, Timestamp, Violation, WorkspaceId, Zone,
+    Quarantine, ReasonCode, RememberedApproval, Reply, RunId, Timestamp, Violation, WorkspaceId,
+    Zone,
     chain::{self, ChainHead, Envelope},
     event::{
-        CapabilityGranted, CapabilityRefused, CapabilityRevoked, PolicyActivated,
-        PrincipalQuarantined, PrincipalRegistered, PrincipalReleased,
+        ApprovalForgotten, ApprovalRemembered, CapabilityGranted, CapabilityRefused,
+        CapabilityRevoked, PolicyActivated, PrincipalQuarantined, PrincipalRegistered,
+        PrincipalReleased,
     },
 };
 
@@ -25,7 +27,15 @@ use crate::{Dispatcher, HandleError, command::refused};
 /// How long this dispatcher's own copy may take to learn of a policy that it made active.
 const SOON: Duration = Duration::from_secs(2);
 
-/// What a command comes to.
+/// What is to be done to the authority.
+pub(crate) enum Deed {
+    /// What somebody asked for.
+    Command(Command),
+    /// An approval was given that is to hold for like calls. No command says so: only a decision brings it about.
+    Remember(RememberedApproval),
+}
+
+/// What a deed comes to.
 enum Verdict {
     /// This happens.
     Happens(Box<EventBody>),
@@ -50,12 +60,12 @@ impl Verdict {
 }
 
 impl Dispatcher {
-    pub(crate) async fn authority(
+    pub(crate) async fn record(
         &self,
         message: &Intake,
         workspace: &WorkspaceId,
         issued_by: &str,
-        command: Command,
+        deed: Deed,
     ) -> Result<Reply, HandleError> {
         let run_id = RunId::authority();
         let stamp = self.stamp(message, "authority");
@@ -77,7 +87,7 @@ impl Dispatcher {
                 self.spread(workspace, event.seq, &event.body()?).await?;
             }
             let body = match self
-                .judge(message, workspace, issued_by, &command, stamp.occurred_at)
+                .judge(message, workspace, issued_by, &deed, stamp.occurred_at)
                 .await?
             {
                 Verdict::Happens(body) => *body,
@@ -167,9 +177,13 @@ impl Dispatcher {
         message: &Intake,
         workspace: &WorkspaceId,
         issued_by: &str,
-        command: &Command,
+        deed: &Deed,
         now: Timestamp,
     ) -> Result<Verdict, HandleError> {
+        let command = match deed {
+            Deed::Command(command) => command,
+            Deed::Remember(remembered) => return self.judge_remembered(remembered).await,
+        };
         let is_fleets = *workspace == WorkspaceId::fleet();
         let is_policy = matches!(command, Command::ApplyPolicy { .. });
         if is_fleets != is_policy {
@@ -292,7 +306,31 @@ impl Dispatcher {
                     reason,
                 }))),
             },
-            Command::Cancel { .. }
+            Command::ForgetApproval {
+                remembered_id,
+                reason,
+            } => match self
+                .fleet
+                .remembered_approval(workspace, &remembered_id)
+                .await?
+            {
+                None => Ok(Verdict::refused(format!(
+                    "there is no remembered approval `{remembered_id}`"
+                ))),
+                Some(remembered) if remembered.revoked_at.is_some() => Ok(Verdict::IsSo {
+                    created: Some(remembered_id.to_string()),
+                }),
+                Some(_) => Ok(happens(EventBody::ApprovalForgotten(ApprovalForgotten {
+                    remembered_id,
+                    revoked_at: now,
+                    by: issued_by.to_owned(),
+                    reason,
+                }))),
+            },
+            Command::OpenStep { .. }
+            | Command::RequestToolCall { .. }
+            | Command::CompleteRun { .. }
+            | Command::Cancel { .. }
             | Command::Retry { .. }
             | Command::Wake
             | Command::Deadline
@@ -301,6 +339,22 @@ impl Dispatcher {
                 "this command belongs to a run, not to `_authority`",
             )),
         }
+    }
+
+    async fn judge_remembered(
+        &self,
+        remembered: &RememberedApproval,
+    ) -> Result<Verdict, HandleError> {
+        let (workspace, id) = (&remembered.workspace_id, &remembered.remembered_id);
+        let there = self.fleet.remembered_approval(workspace, id).await?;
+        Ok(match there {
+            Some(_) => Verdict::IsSo {
+                created: Some(id.to_string()),
+            },
+            None => happens(EventBody::ApprovalRemembered(ApprovalRemembered {
+                remembered: remembered.clone(),
+            })),
+        })
     }
 
     async fn judge_policy(
@@ -451,6 +505,18 @@ impl Dispatcher {
             EventBody::PrincipalReleased(released) => {
                 self.put_quarantine(workspace, seq, &released.principal_id, None)
                     .await?;
+            }
+            EventBody::ApprovalRemembered(ApprovalRemembered { remembered }) => {
+                self.fleet.put_remembered_approval(seq, remembered).await?;
+            }
+            EventBody::ApprovalForgotten(forgotten) => {
+                let id = &forgotten.remembered_id;
+                let remembered = self.fleet.remembered_approval(workspace, id).await?;
+                let remembered = RememberedApproval {
+                    revoked_at: Some(forgotten.revoked_at),
+                    ..remembered.ok_or(HandleError::NotVisibleYet)?
+                };
+                self.fleet.put_remembered_approval(seq, &remembered).await?;
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Commands to runs: cancel, retry, wake, deadline, approvals.
+//! Commands to runs: cancel, retry, wake, deadline; decisions on approvals are carried out in [`crate::approval`].
 //!
 //! Each loads the run, decides, and appends behind the fence; when somebody else was faster it looks again.
 //! Given twice, a command does its work once: the second time the run is where the first left it.
@@ -13,7 +13,7 @@ use gatewright_schemas::{
     Command, CommandMessage, ReasonCode, Reply, RunId, RunStatus, Submission, WorkspaceId, validate,
 };
 
-use crate::{Dispatcher, HandleError, admission::Admitted};
+use crate::{Dispatcher, HandleError, admission::Admitted, authority::Deed, external::Wish};
 
 impl Dispatcher {
     pub(crate) async fn command(
@@ -48,7 +48,7 @@ impl Dispatcher {
         };
         let CommandMessage { issued_by, command } = command;
         let reply = if run_id.is_reserved() {
-            self.authority(message, workspace, &issued_by, command)
+            self.record(message, workspace, &issued_by, Deed::Command(command))
                 .await?
         } else {
             self.run_command(message, workspace, run_id, issued_by, command)
@@ -82,20 +82,53 @@ impl Dispatcher {
                 approval_id,
                 approve,
                 reason,
+                remember_s,
             } => {
                 let verdict = Verdict::Decided {
                     approved: approve,
                     by: issued_by,
                     reason,
+                    remember_s,
                 };
-                self.answer_approval(message, workspace, run_id, &approval_id, &verdict)
-                    .await
+                return self
+                    .answer_approval(message, workspace, run_id, &approval_id, verdict)
+                    .await;
             }
             Command::ExpireApproval { approval_id } => {
-                self.answer_approval(message, workspace, run_id, &approval_id, &Verdict::Expired)
-                    .await
+                let verdict = Verdict::Expired;
+                return self
+                    .answer_approval(message, workspace, run_id, &approval_id, verdict)
+                    .await;
             }
-            Command::ApplyPolicy { .. }
+            Command::OpenStep { title } => {
+                return self.open_step(message, workspace, run_id, title).await;
+            }
+            Command::RequestToolCall {
+                step_id,
+                tool,
+                input,
+                sandbox_permissions,
+                policy,
+                request_key,
+            } => {
+                let wish = Wish {
+                    step_id,
+                    tool,
+                    input,
+                    sandbox_permissions,
+                    policy,
+                    request_key,
+                };
+                return self.request_call(message, workspace, run_id, wish).await;
+            }
+            Command::CompleteRun { succeeded, reason } => {
+                let reason = reason.as_deref();
+                return self
+                    .complete(message, workspace, run_id, succeeded, &issued_by, reason)
+                    .await;
+            }
+            Command::ForgetApproval { .. }
+            | Command::ApplyPolicy { .. }
             | Command::GrantCapability { .. }
             | Command::RevokeCapability { .. }
             | Command::RegisterPrincipal { .. }
@@ -109,26 +142,16 @@ impl Dispatcher {
             }
         };
         match done {
-            Ok(status) => Ok(Reply::Accepted {
-                run_id: run_id.clone(),
-                status: Some(status),
-                created: None,
-            }),
-            Err(HandleError::Undecided(
-                undecided @ (Undecided::NotFound | Undecided::Ended | Undecided::NotWaiting),
-            )) => {
-                let code = match undecided {
-                    Undecided::NotWaiting => Some(ReasonCode::ApprovalNotFound),
-                    _ => None,
-                };
-                Ok(refused(run_id, code, &undecided.to_string()))
+            Ok(status) => Ok(accepted(run_id, Some(status))),
+            Err(HandleError::Undecided(undecided @ (Undecided::NotFound | Undecided::Ended))) => {
+                Ok(refused(run_id, None, &undecided.to_string()))
             }
             Err(error) => Err(error),
         }
     }
 
     /// Appends what `decide` makes of the run, again and again until nobody is faster.
-    async fn apply(
+    pub(crate) async fn apply(
         &self,
         message: &Intake,
         workspace: &WorkspaceId,
@@ -174,48 +197,6 @@ impl Dispatcher {
         let status = run.state.status().ok_or(Undecided::NotFound)?;
         if status == RunStatus::Queued {
             self.wake(&run, None, "due").await;
-        }
-        Ok(status)
-    }
-
-    async fn answer_approval(
-        &self,
-        message: &Intake,
-        workspace: &WorkspaceId,
-        run_id: &RunId,
-        approval_id: &gatewright_schemas::ApprovalId,
-        verdict: &Verdict,
-    ) -> Result<RunStatus, HandleError> {
-        let run = match self
-            .apply(message, workspace, run_id, |state| {
-                decide::answer_approval(state, approval_id, verdict.clone())
-            })
-            .await
-        {
-            Ok(run) => run,
-            // Answered before, maybe by this very message just before a crash: then only the wake-up may be missing.
-            Err(error @ HandleError::Undecided(Undecided::NotWaiting)) => {
-                let run = self.fleet.load(workspace, run_id).await?;
-                let answered = run
-                    .state
-                    .progress
-                    .as_ref()
-                    .and_then(|p| p.waiting.as_ref())
-                    .is_some_and(|w| {
-                        w.request.approval_id == *approval_id && w.approved == Some(true)
-                    });
-                let asked_yes = matches!(verdict, Verdict::Decided { approved: true, .. });
-                if !(answered && asked_yes) {
-                    return Err(error);
-                }
-                run
-            }
-            Err(error) => return Err(error),
-        };
-        self.fleet.forget_secrets_if_ended(&run).await;
-        let status = run.state.status().ok_or(Undecided::NotFound)?;
-        if status == RunStatus::Queued {
-            self.wake(&run, None, "approved").await;
         }
         Ok(status)
     }
@@ -279,6 +260,14 @@ impl Dispatcher {
                 "the new run id is taken by another content",
             ),
         })
+    }
+}
+
+pub(crate) fn accepted(run_id: &RunId, status: Option<RunStatus>) -> Reply {
+    Reply::Accepted {
+        run_id: run_id.clone(),
+        status,
+        created: None,
     }
 }
 

@@ -3,14 +3,16 @@
 //! It keeps no state: everything it does for a message it does before it acknowledges the message, in an order in which
 //! a crash at any point is mended by the redelivery. Any number of replicas share the work.
 //!
-//! Read on in [`admission`] (a submission's way), [`secrets`] (what is taken out of it before), [`command`], [`authority`] (policy, capabilities, principals) and
+//! Read on in [`admission`] (a submission's way), [`secrets`] (what is taken out of it before), [`command`], [`approval`], [`authority`] (policy, capabilities, principals) and
 //! [`reconciler`] (dead workers, orphaned runs).
 //! Not here: whether a call may happen (`policy`), what a run does next (`run`), and any tool.
 
 pub mod admission;
+pub mod approval;
 pub mod authority;
 pub mod command;
 mod dead_letter;
+mod external;
 pub mod reconciler;
 pub mod secrets;
 
@@ -110,6 +112,7 @@ impl Dispatcher {
         tokio::join!(
             self.serve(names.submissions_consumer(), &tasks, &shutdown),
             self.serve(names.commands_consumer(), &tasks, &shutdown),
+            self.time_approvals(&shutdown),
         );
         tasks.close();
         tasks.wait().await;

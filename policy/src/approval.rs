@@ -1,6 +1,14 @@
-//! Who may decide an approval, and when enough people have.
+//! Who may decide an approval, when enough people have, and what is covered by one that is remembered.
 
-use crate::document::Approvals;
+use std::time::Duration;
+
+use gatewright_schemas::{
+    Decision, Finding, ReasonCode, RememberedApproval, RememberedApprovalId, Timestamp,
+    WorkspaceId,
+    event::{ApprovalQuestion, ApprovalRequested, Likeness},
+};
+
+use crate::{document::Approvals, grant::approvable};
 
 /// Where an approval stands after a yes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +33,13 @@ pub enum VoteRefused {
     VotedAlready,
 }
 
-/// Counts the yes of `approver`.
+/// Counts the yes of `approver`. `at_least` is how many the asking run was told have to say yes.
 ///
 /// `approver` and `earlier` are credentials' names, never what a request's body says of itself.
 /// `requesters` are all names that the asking side goes by: the submitter's credential, the actor's id, the principal's id.
 pub fn count(
     rules: &Approvals,
+    at_least: u8,
     requesters: &[&str],
     earlier: &[&str],
     approver: &str,
@@ -42,11 +51,75 @@ pub fn count(
     if earlier.iter().any(same) {
         return Err(VoteRefused::VotedAlready);
     }
-    let missing = usize::from(rules.approvers).saturating_sub(earlier.len() + 1);
+    let wanted = usize::from(rules.approvers.max(at_least));
+    let missing = wanted.saturating_sub(earlier.len() + 1);
     Ok(if missing == 0 {
         Tally::Granted
     } else {
         Tally::Pending { missing }
+    })
+}
+
+/// By what a later call would be like this one, were its approval remembered.
+///
+/// By its hosts only where they bound what it can do: it reaches them through the egress gateway alone, and nothing was objected to
+/// but the host, the writing or the tool as such. A command that merely mentions a host is like another only in full.
+pub fn likeness<'a>(
+    through_gateway: bool,
+    hosts: &[String],
+    findings: impl IntoIterator<Item = &'a Finding>,
+) -> Likeness {
+    let is_about_the_host = |finding: &Finding| {
+        finding.decision != Decision::RequireApproval
+            || matches!(
+                finding.reason_code,
+                ReasonCode::DomainNotAllowlisted
+                    | ReasonCode::ExternalWriteRequiresApproval
+                    | ReasonCode::ToolRequiresApproval
+                    | ReasonCode::DefaultRequiresApproval
+            )
+    };
+    if through_gateway && !hosts.is_empty() && findings.into_iter().all(is_about_the_host) {
+        Likeness::Hosts
+    } else {
+        Likeness::Input
+    }
+}
+
+/// The approval of `request` as one that holds for like calls; `None` where there is nothing of the kind to remember.
+pub fn remember(
+    request: &ApprovalRequested,
+    remembered_id: RememberedApprovalId,
+    workspace_id: WorkspaceId,
+    approved_by: Vec<String>,
+    remembered_at: Timestamp,
+    holds_for: Duration,
+) -> Option<RememberedApproval> {
+    if request.question != ApprovalQuestion::MakeTheCall {
+        return None;
+    }
+    let decision = request.decision.as_ref()?;
+    Some(RememberedApproval {
+        remembered_id,
+        workspace_id,
+        approval_id: request.approval_id.clone(),
+        principal_id: request.principal_id.clone(),
+        tool_name: request.tool_name.clone(),
+        definition_digest: request.definition_digest.clone(),
+        hosts: request.hosts.clone(),
+        input_digest: match request.likeness {
+            Likeness::Input => Some(request.input_digest.clone()),
+            Likeness::Hosts => None,
+        },
+        sandbox_profile: request
+            .sandbox_profile
+            .as_ref()
+            .map(|profile| profile.digest.clone()),
+        findings: approvable([decision]),
+        approved_by,
+        remembered_at,
+        expires_at: remembered_at.plus(holds_for),
+        revoked_at: None,
     })
 }
 
@@ -57,7 +130,7 @@ mod tests {
     #[test]
     fn one_yes_is_enough_where_one_is_asked_for() {
         assert_eq!(
-            count(&Approvals::default(), &["agent-7"], &[], "ann"),
+            count(&Approvals::default(), 1, &["agent-7"], &[], "ann"),
             Ok(Tally::Granted)
         );
     }
@@ -69,31 +142,39 @@ mod tests {
             ..Approvals::default()
         };
         assert_eq!(
-            count(&rules, &[], &[], "ann"),
+            count(&rules, 1, &[], &[], "ann"),
             Ok(Tally::Pending { missing: 1 })
         );
         assert_eq!(
-            count(&rules, &[], &["ann"], "Ann "),
+            count(&rules, 1, &[], &["ann"], "Ann "),
             Err(VoteRefused::VotedAlready)
         );
-        assert_eq!(count(&rules, &[], &["ann"], "bob"), Ok(Tally::Granted));
+        assert_eq!(count(&rules, 1, &[], &["ann"], "bob"), Ok(Tally::Granted));
+    }
+
+    #[test]
+    fn a_run_that_was_told_of_two_approvers_gets_two() {
+        assert_eq!(
+            count(&Approvals::default(), 2, &[], &[], "ann"),
+            Ok(Tally::Pending { missing: 1 })
+        );
     }
 
     #[test]
     fn nobody_approves_their_own_call() {
         let asked = ["ops-bot", "ann"];
         assert_eq!(
-            count(&Approvals::default(), &asked, &[], "ann"),
+            count(&Approvals::default(), 1, &asked, &[], "ann"),
             Err(VoteRefused::Requester)
         );
         assert_eq!(
-            count(&Approvals::default(), &asked, &[], "ANN"),
+            count(&Approvals::default(), 1, &asked, &[], "ANN"),
             Err(VoteRefused::Requester)
         );
         let lenient = Approvals {
             requester_may_not_approve: false,
             ..Approvals::default()
         };
-        assert_eq!(count(&lenient, &asked, &[], "ann"), Ok(Tally::Granted));
+        assert_eq!(count(&lenient, 1, &asked, &[], "ann"), Ok(Tally::Granted));
     }
 }

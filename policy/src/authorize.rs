@@ -3,7 +3,7 @@
 //! 1. Gather the facts of the call.
 //! 2. Ask the checks, in order; keep every objection.
 //! 3. Weigh them: deny over `require_approval` over allow, the first of the heaviest gives the reason.
-//!    An approval settles the `require_approval` objections that it was asked for, and no denial.
+//!    An approval settles the `require_approval` objections that it was asked for, and no denial; so does a remembered one.
 //! 4. `blocked` when, and only when, the mode is `enforce` and the answer is not `allow`.
 //! 5. Not blocked: a permit.
 //!
@@ -220,6 +220,13 @@ fn quota_check() -> &'static Check {
     quota
 }
 
+/// Whether an approval settles the finding: the good one that the call presents, or a remembered one.
+pub(crate) fn is_settled(finding: &Finding, facts: &Facts<'_>, good: Option<&Grant>) -> bool {
+    finding.decision == Decision::RequireApproval
+        && (good.is_some_and(|grant| grant.settles(finding, facts))
+            || facts.remembered(finding).is_some())
+}
+
 struct Verdict {
     decision: Decision,
     code: ReasonCode,
@@ -229,11 +236,10 @@ struct Verdict {
 /// The heaviest objection that no approval settles; the first of them, where several weigh the same.
 fn weigh(facts: &Facts<'_>, grant: Option<&Grant>, findings: &[Finding]) -> Verdict {
     let good = grant.filter(|grant| grant.fault(facts).is_none());
-    let settled = |finding: &Finding| good.is_some_and(|grant| grant.settles(finding, facts));
     let standing = |decision| {
         findings
             .iter()
-            .find(|finding| finding.decision == decision && !settled(finding))
+            .find(|finding| finding.decision == decision && !is_settled(finding, facts, good))
     };
     if let Some(finding) = standing(Decision::Deny).or_else(|| standing(Decision::RequireApproval))
     {
@@ -243,12 +249,27 @@ fn weigh(facts: &Facts<'_>, grant: Option<&Grant>, findings: &[Finding]) -> Verd
             reason: finding.reason.clone(),
         };
     }
-    let (code, reason) = match good.filter(|_| !findings.is_empty()) {
-        Some(grant) => (
+    // What is left was settled: by the approval of this very call, or by ones that are remembered.
+    let is_granted = |finding: &&Finding| good.is_some_and(|grant| grant.settles(finding, facts));
+    let remembered = || {
+        let not_granted = findings.iter().find(|finding| !is_granted(finding))?;
+        facts.remembered(not_granted)
+    };
+    let (code, reason) = if let Some(entry) = remembered() {
+        (
+            ReasonCode::ApprovalRemembered,
+            format!(
+                "remembered approval `{}` allows calls like this until {}",
+                entry.remembered_id, entry.expires_at
+            ),
+        )
+    } else if let Some(grant) = good.filter(|_| !findings.is_empty()) {
+        (
             ReasonCode::ApprovalAllowsAction,
             format!("approval `{}` allows this call", grant.approval_id),
-        ),
-        None => checks::allowed_by(facts),
+        )
+    } else {
+        checks::allowed_by(facts)
     };
     Verdict {
         decision: Decision::Allow,

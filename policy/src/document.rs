@@ -141,6 +141,8 @@ pub struct Approvals {
     pub approvers: u8,
     /// Whether whoever asked is barred from approving.
     pub requester_may_not_approve: bool,
+    /// For how long, at most, an approval may hold for like calls; absent, each call is asked about.
+    pub max_remember: Option<Period>,
 }
 
 impl Default for Approvals {
@@ -149,6 +151,7 @@ impl Default for Approvals {
             ttl: Period::from_secs(24 * 3600),
             approvers: 1,
             requester_may_not_approve: true,
+            max_remember: None,
         }
     }
 }

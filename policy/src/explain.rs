@@ -4,7 +4,7 @@ use gatewright_schemas::{Decision, DecisionRecord, Finding, PrincipalId, Timesta
 use serde::Serialize;
 
 use crate::{
-    authorize::decide,
+    authorize::{decide, is_settled},
     checks::CHECKS,
     facts::Facts,
     grant::Grant,
@@ -39,7 +39,7 @@ pub struct CheckReport {
     pub result: CheckResult,
     /// What it objects to.
     pub finding: Option<Finding>,
-    /// Whether the approval that the call presents settles the objection.
+    /// Whether the approval that the call presents, or a remembered one, settles the objection.
     pub settled: bool,
 }
 
@@ -101,10 +101,9 @@ fn explain(facts: &Facts<'_>, grant: Option<&Grant>) -> Explanation {
                 None if asked && (check.applies)(facts) => CheckResult::Passed,
                 None => CheckResult::NotApplicable,
             };
-            let settled = match (&finding, good) {
-                (Some(finding), Some(grant)) => grant.settles(finding, facts),
-                _ => false,
-            };
+            let settled = finding
+                .as_ref()
+                .is_some_and(|finding| is_settled(finding, facts, good));
             CheckReport {
                 number: check.number,
                 check: check.name,

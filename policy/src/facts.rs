@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use gatewright_schemas::{
-    CapabilityTokenId, Digest, Effect, EnforcementMode, Principal, PrincipalId, SandboxPermissions,
-    Timestamp, ToolCallId, WorkspaceId,
+    CapabilityTokenId, Digest, Effect, EnforcementMode, Finding, Principal, PrincipalId,
+    RememberedApproval, SandboxPermissions, Timestamp, ToolCallId, WorkspaceId,
 };
 
 use crate::{
@@ -205,6 +205,47 @@ impl<'a> Facts<'a> {
                 self.hosts.is_ok_and(|hosts| hosts == [call_host.clone()])
             }
         }
+    }
+
+    /// How many different people have to approve. Without a policy check 2 denies.
+    pub(crate) fn approvers_wanted(&self) -> usize {
+        self.policy.map_or(1, |policy| {
+            usize::from(policy.document().approvals.approvers)
+        })
+    }
+
+    /// The remembered approval that settles `finding`, if there is one.
+    ///
+    /// It covers exactly the hosts that were approved, or, where the call names none, exactly the input that was.
+    pub(crate) fn remembered(&self, finding: &Finding) -> Option<&'a RememberedApproval> {
+        let mut of_this_tool =
+            self.snapshot
+                .remembered(self.workspace, &self.tool.name, self.principal);
+        of_this_tool.find(|entry| {
+            entry.revoked_at.is_none()
+                && self.now < entry.expires_at
+                && entry.definition_digest == self.tool.definition_digest
+                && entry.sandbox_profile.as_ref()
+                    == self.escalated_profile().map(|profile| &profile.digest)
+                && entry.approved_by.len() >= self.approvers_wanted()
+                && entry.findings.contains(&finding.reason_code)
+                && self.is_within(entry)
+        })
+    }
+
+    /// Whether the call names nothing that was not approved with `entry`.
+    fn is_within(&self, entry: &RememberedApproval) -> bool {
+        let is_same_input = entry
+            .input_digest
+            .as_ref()
+            .is_none_or(|digest| digest == self.input_digest);
+        let is_approved = |host: &Host| entry.hosts.iter().any(|there| there == host.as_str());
+        let are_hosts_approved = self
+            .hosts
+            .is_ok_and(|hosts| !hosts.is_empty() && hosts.iter().all(is_approved));
+        let is_bound_by_input = entry.input_digest.is_some();
+        let has_no_hosts = self.hosts.is_ok_and(<[Host]>::is_empty);
+        is_same_input && (are_hosts_approved || (is_bound_by_input && has_no_hosts))
     }
 
     /// The limit that the call consumes when it runs.

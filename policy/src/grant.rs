@@ -28,6 +28,8 @@ pub struct Grant {
     pub sandbox_profile: Option<Digest>,
     /// The findings that it settles: the `require_approval` findings of the asking answer.
     pub granted_findings: Vec<ReasonCode>,
+    /// How many different people said yes.
+    pub approved_by: usize,
     /// From when on it is void.
     pub expires_at: Timestamp,
     /// Where it stands.
@@ -103,6 +105,14 @@ impl Grant {
             GrantState::Pending => (
                 ReasonCode::ApprovalNotGranted,
                 format!("approval `{id}` is not granted yet"),
+            ),
+            GrantState::Granted if self.approved_by < facts.approvers_wanted() => (
+                ReasonCode::ApprovalNotGranted,
+                format!(
+                    "approval `{id}` was given by {}, and the policy now wants {} to approve",
+                    self.approved_by,
+                    facts.approvers_wanted()
+                ),
             ),
             GrantState::Granted => return None,
         };

@@ -1,4 +1,5 @@
-//! What the gate knows of the world: the active policy, the capability tokens, the principals, and how fresh that is.
+//! What the gate knows of the world: the active policy, the capability tokens, the principals, the remembered approvals, and how
+//! fresh that is.
 //!
 //! The shell keeps one behind a lock and feeds it from its watched copies; a decision makes no network call for it.
 
@@ -8,7 +9,8 @@ use std::{
 };
 
 use gatewright_schemas::{
-    CapabilityToken, CapabilityTokenId, Principal, PrincipalId, Timestamp, WorkspaceId,
+    CapabilityToken, CapabilityTokenId, Principal, PrincipalId, RememberedApproval,
+    RememberedApprovalId, Timestamp, WorkspaceId,
 };
 
 use crate::{
@@ -27,6 +29,8 @@ pub struct Snapshot {
     policy: Option<Arc<CompiledPolicy>>,
     tokens: HashMap<WorkspaceId, HashMap<CapabilityTokenId, HeldToken>>,
     principals: HashMap<WorkspaceId, HashMap<PrincipalId, Principal>>,
+    /// By workspace and tool, since that is how they are asked for.
+    remembered: HashMap<WorkspaceId, HashMap<Box<str>, Vec<RememberedApproval>>>,
     synced_at: Option<Timestamp>,
 }
 
@@ -112,6 +116,45 @@ impl Snapshot {
         principal: &PrincipalId,
     ) -> Option<&Principal> {
         self.principals.get(workspace)?.get(principal)
+    }
+
+    /// Adds a remembered approval, or replaces the one of the same workspace and id.
+    pub fn upsert_remembered(&mut self, remembered: RememberedApproval) {
+        self.remove_remembered(&remembered.workspace_id, &remembered.remembered_id);
+        let of_its_tool = self
+            .remembered
+            .entry(remembered.workspace_id.clone())
+            .or_default()
+            .entry(remembered.tool_name.as_str().into())
+            .or_default();
+        // Those that were over when this one began will not come back: they are not looked through for ever.
+        of_its_tool.retain(|entry| entry.expires_at > remembered.remembered_at);
+        of_its_tool.push(remembered);
+    }
+
+    /// Forgets a remembered approval; calls that it covered are asked about again.
+    pub fn remove_remembered(&mut self, workspace: &WorkspaceId, id: &RememberedApprovalId) {
+        if let Some(by_tool) = self.remembered.get_mut(workspace) {
+            for entries in by_tool.values_mut() {
+                entries.retain(|entry| entry.remembered_id != *id);
+            }
+            by_tool.retain(|_, entries| !entries.is_empty());
+        }
+    }
+
+    /// The remembered approvals of calls of `tool` on the authority of `principal`, revoked and expired ones too.
+    pub(crate) fn remembered<'a>(
+        &'a self,
+        workspace: &WorkspaceId,
+        tool: &str,
+        principal: Option<&PrincipalId>,
+    ) -> impl Iterator<Item = &'a RememberedApproval> {
+        self.remembered
+            .get(workspace)
+            .and_then(|by_tool| by_tool.get(tool))
+            .into_iter()
+            .flatten()
+            .filter(move |entry| entry.principal_id.as_ref() == principal)
     }
 
     fn held(&self, workspace: &WorkspaceId, token: &CapabilityTokenId) -> Option<&HeldToken> {

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use gatewright_schemas::{
-    CapabilityTokenId, Commit, Event, EventType, PrincipalId, RunId, StoredCommit, ToolCallId,
-    WorkspaceId,
+    CapabilityTokenId, Commit, Event, EventType, PrincipalId, RememberedApprovalId, RunId,
+    StoredCommit, ToolCallId, WorkspaceId,
 };
 use gatewright_store::projection::{Batch, Needs};
 
@@ -76,6 +76,18 @@ fn authority(needs: &mut Needs, batch: &Batch, commit: &Commit) {
         {
             needs.tokens.push((event.workspace_id.clone(), token));
         }
+        let remembered =
+            named(event, "remembered_id").and_then(|id| RememberedApprovalId::new(id).ok());
+        if let Some(remembered) = remembered
+            && event.event_type == EventType::ApprovalForgotten
+            && !batch.remembered.has(|row| {
+                row.remembered_id == remembered && row.workspace_id == event.workspace_id
+            })
+        {
+            needs
+                .remembered
+                .push((event.workspace_id.clone(), remembered));
+        }
         let principal = match event.event_type {
             EventType::PrincipalRegistered => event
                 .data
@@ -101,4 +113,6 @@ fn authority(needs: &mut Needs, batch: &Batch, commit: &Commit) {
     needs.tokens.dedup();
     needs.principals.sort();
     needs.principals.dedup();
+    needs.remembered.sort();
+    needs.remembered.dedup();
 }

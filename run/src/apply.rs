@@ -6,14 +6,14 @@ use gatewright_policy::context::PolicyContext;
 use gatewright_schemas::{
     ApprovalId, ErrorInfo, EventBody, OnFailure, ReasonCode, RunStatus, StepStatus, ToolCallId,
     event::{
-        ApprovalQuestion, ApprovalRequested, RunCreated, RunSuspended, StepCompleted, ToolFailed,
-        ToolInvoked, WaitingFor,
+        ApprovalQuestion, ApprovalRequested, RunCreated, RunSuspended, StepCompleted, StepCreated,
+        ToolFailed, ToolInvoked, ToolRequested, WaitingFor,
     },
 };
 
 use crate::{
-    Plan,
-    state::{Impossible, OpenCall, Progress, RunState, Waiting},
+    Plan, PlannedCall,
+    state::{Fate, Impossible, OpenCall, Progress, RunState, Vote, Waiting},
 };
 
 impl RunState {
@@ -70,6 +70,7 @@ impl Progress {
             fatal: None,
             waiting: None,
             approvals: 0,
+            answered: Vec::new(),
             succeeded_calls: 0,
             failed_calls: 0,
         }
@@ -81,6 +82,7 @@ impl Progress {
             EventBody::RunStarted(started) => {
                 ensure(self.attempt == 0, "was started before")?;
                 ensure(started.attempt > 0, "begins with attempt 1")?;
+                ensure(!self.status.is_parked(), "is parked")?;
                 self.status = RunStatus::Running;
                 self.attempt = started.attempt;
                 self.lease = Some(started.lease);
@@ -98,7 +100,11 @@ impl Progress {
             }
             EventBody::RunSuspended(suspended) => self.apply_suspended(suspended)?,
             EventBody::RunCompleted(_) => {
-                ensure(self.status == RunStatus::Running, "is not running")?;
+                let is_agents = self.status == RunStatus::WaitingActor;
+                ensure(
+                    self.status == RunStatus::Running || is_agents,
+                    "is not running",
+                )?;
                 ensure(self.step >= self.plan.steps.len(), "has steps left")?;
                 ensure(self.fatal.is_none(), "has a call that failed for good")?;
                 self.status = RunStatus::Succeeded;
@@ -111,6 +117,9 @@ impl Progress {
                 ensure(!self.step_open, "has an open step")?;
                 self.status = RunStatus::Cancelled;
             }
+            EventBody::StepCreated(created) if self.is_external() => {
+                self.apply_opened(created)?;
+            }
             EventBody::StepCreated(_) => {
                 ensure(self.status == RunStatus::Running, "is not running")?;
                 ensure(!self.step_open, "has an open step")?;
@@ -120,6 +129,7 @@ impl Progress {
                 self.call = 0;
             }
             EventBody::StepCompleted(completed) => self.apply_step_completed(completed)?,
+            EventBody::ToolRequested(requested) => self.apply_tool_requested(requested)?,
             EventBody::ToolInvoked(invoked) => self.apply_invoked(invoked)?,
             EventBody::ToolSucceeded(succeeded) => {
                 ensure(self.status == RunStatus::Running, "is not running")?;
@@ -129,10 +139,32 @@ impl Progress {
             }
             EventBody::ToolFailed(failed) => self.apply_failed(failed)?,
             EventBody::ApprovalRequested(request) => self.apply_requested(request)?,
-            EventBody::ApprovalDecided(decided) => {
-                self.settle(&decided.approval_id, decided.approved)?;
+            EventBody::ApprovalVoted(voted) => {
+                let waiting = self.waiting_for(&voted.approval_id)?;
+                let has_voted = waiting.votes.iter().any(|vote| vote.by == voted.by);
+                ensure(!has_voted, "has this vote already")?;
+                waiting.votes.push(Vote {
+                    by: voted.by.clone(),
+                    remember_s: voted.remember_s,
+                });
             }
-            EventBody::ApprovalExpired(expired) => self.settle(&expired.approval_id, false)?,
+            EventBody::ApprovalDecided(decided) => {
+                let fate = if decided.approved {
+                    Fate::Approved
+                } else {
+                    Fate::Denied
+                };
+                self.settle(&decided.approval_id, fate)?;
+                if let (true, Some(waiting)) = (decided.approved, &mut self.waiting) {
+                    waiting.votes.push(Vote {
+                        by: decided.by.clone(),
+                        remember_s: decided.remember_s,
+                    });
+                }
+            }
+            EventBody::ApprovalExpired(expired) => {
+                self.settle(&expired.approval_id, Fate::Expired)?;
+            }
             EventBody::PolicyDenied(_)
             | EventBody::PolicyRequiresApproval(_)
             | EventBody::QuotaExceeded(_)
@@ -150,24 +182,62 @@ impl Progress {
             | EventBody::CapabilityRevoked(_)
             | EventBody::PrincipalRegistered(_)
             | EventBody::PrincipalQuarantined(_)
-            | EventBody::PrincipalReleased(_) => return Err("was accepted"),
+            | EventBody::PrincipalReleased(_)
+            | EventBody::ApprovalRemembered(_)
+            | EventBody::ApprovalForgotten(_) => return Err("was accepted"),
         }
         Ok(())
     }
 
     fn apply_suspended(&mut self, suspended: &RunSuspended) -> Result<(), &'static str> {
-        ensure(self.status == RunStatus::Running, "is not running")?;
         self.status = match &suspended.waiting_for {
             WaitingFor::Approval { approval_id, .. } => {
+                ensure(self.status == RunStatus::Running, "is not running")?;
                 ensure(
                     self.pending_approval() == Some(approval_id),
                     "did not ask for this approval",
                 )?;
                 RunStatus::WaitingApproval
             }
-            WaitingFor::Actor => RunStatus::WaitingActor,
+            WaitingFor::Actor => {
+                ensure(self.is_external(), "makes its calls by itself")?;
+                ensure(!self.status.is_parked(), "is parked")?;
+                ensure(self.current_call().is_none(), "has a call to make")?;
+                ensure(self.fatal.is_none(), "has a call that failed for good")?;
+                RunStatus::WaitingActor
+            }
         };
         self.lease = None;
+        Ok(())
+    }
+
+    /// An outside agent opened a step.
+    fn apply_opened(&mut self, created: &StepCreated) -> Result<(), &'static str> {
+        let is_waiting = self.status == RunStatus::WaitingActor;
+        ensure(is_waiting, "does not wait for its agent")?;
+        ensure(!self.step_open, "has an open step")?;
+        let is_next = usize::try_from(created.number) == Ok(self.plan.steps.len() + 1);
+        ensure(is_next, "has another number of steps")?;
+        Arc::make_mut(&mut self.plan).open(created.title.clone());
+        self.step_open = true;
+        self.call = 0;
+        Ok(())
+    }
+
+    /// An outside agent asked for a call: the next of the open step.
+    fn apply_tool_requested(&mut self, requested: &ToolRequested) -> Result<(), &'static str> {
+        let is_waiting = self.status == RunStatus::WaitingActor;
+        ensure(is_waiting, "does not wait for its agent")?;
+        ensure(self.step_open, "has no open step")?;
+        let is_new = self.call_of_request(&requested.request_key).is_none();
+        ensure(is_new, "has a call of this key")?;
+        let is_next = self.next_call_id().as_ref() == Some(&requested.tool_call_id);
+        ensure(is_next, "has another call to make next")?;
+        let call = PlannedCall::requested(requested, self.created.zone);
+        if let Some(step) = Arc::make_mut(&mut self.plan).steps.get_mut(self.step) {
+            step.calls.push(call);
+        }
+        self.status = RunStatus::Queued;
         Ok(())
     }
 
@@ -209,9 +279,22 @@ impl Progress {
                 shown_input: invoked.input.clone(),
                 idempotent: invoked.idempotent,
                 intents: 1,
+                spent: None,
             });
         }
-        self.waiting = None;
+        if let Some(given) = self.waiting.take()
+            && given.request.question == ApprovalQuestion::MakeTheCall
+            && given.request.tool_call_id == invoked.tool_call_id
+        {
+            for (id, fate) in &mut self.answered {
+                if *id == given.request.approval_id {
+                    *fate = Fate::Used;
+                }
+            }
+            if let Some(open) = &mut self.open_call {
+                open.spent = Some(given);
+            }
+        }
         Ok(())
     }
 
@@ -257,28 +340,36 @@ impl Progress {
         self.approvals += 1;
         self.waiting = Some(Waiting {
             request: request.clone(),
+            votes: Vec::new(),
             approved: None,
         });
         Ok(())
     }
 
-    fn settle(&mut self, id: &ApprovalId, approved: bool) -> Result<(), &'static str> {
+    /// The approval that the run waits for, if it is this one.
+    fn waiting_for(&mut self, id: &ApprovalId) -> Result<&mut Waiting, &'static str> {
         ensure(
             self.status == RunStatus::WaitingApproval,
             "does not wait for an approval",
         )?;
         match &mut self.waiting {
             Some(waiting) if waiting.request.approval_id == *id && waiting.approved.is_none() => {
-                waiting.approved = Some(approved);
-                if approved && waiting.request.question == ApprovalQuestion::GoOnAfterUnknownOutcome
-                {
-                    self.fatal = None;
-                }
-                self.status = RunStatus::Queued;
-                Ok(())
+                Ok(waiting)
             }
             _ => Err("does not wait for this approval"),
         }
+    }
+
+    fn settle(&mut self, id: &ApprovalId, fate: Fate) -> Result<(), &'static str> {
+        let approved = fate == Fate::Approved;
+        let waiting = self.waiting_for(id)?;
+        waiting.approved = Some(approved);
+        if approved && waiting.request.question == ApprovalQuestion::GoOnAfterUnknownOutcome {
+            self.fatal = None;
+        }
+        self.answered.push((id.clone(), fate));
+        self.status = RunStatus::Queued;
+        Ok(())
     }
 
     /// The approval that was asked for and not answered.
@@ -296,7 +387,7 @@ impl Progress {
     }
 
     /// The call whose turn it is in the step whose turn it is, whether or not that was opened; none when it has no calls left.
-    pub fn current_call(&self) -> Option<&crate::PlannedCall> {
+    pub fn current_call(&self) -> Option<&PlannedCall> {
         self.plan.steps.get(self.step)?.calls.get(self.call)
     }
 

@@ -5,7 +5,10 @@ use gatewright_schemas::{
     Actor, ActorType, Commit, CommitId, Decision, ErrorInfo, EventBody, Gate, RunStatus, StepId,
     StepStatus, Timestamp, WriterId,
     chain::{self, Envelope},
-    event::{RunCompleted, RunFailed, RunResumed, RunStarted, StepCompleted, StepCreated},
+    event::{
+        RunCompleted, RunFailed, RunResumed, RunStarted, RunSuspended, StepCompleted, StepCreated,
+        WaitingFor,
+    },
 };
 
 use crate::{Impossible, RunState, decide::Turn};
@@ -65,6 +68,12 @@ impl Decided {
             | EventBody::RunCompleted(_)
             | EventBody::RunFailed(_)
             | EventBody::RunCancelled(_) => None,
+            // A step that an outside agent opens is not in the plan yet.
+            EventBody::StepCreated(created) => {
+                let number = usize::try_from(created.number).unwrap_or(usize::MAX);
+                let (workspace, run) = (&self.state.workspace_id, &self.state.run_id);
+                Some(StepId::of(workspace, run, number))
+            }
             _ => self
                 .state
                 .progress
@@ -133,6 +142,10 @@ impl Decided {
         }
         if progress.current_call().is_some() {
             return Ok(());
+        }
+        if progress.is_external() {
+            let waiting_for = WaitingFor::Actor;
+            return self.push(EventBody::RunSuspended(RunSuspended { waiting_for }));
         }
         let step_is_over = progress.step_open;
         if step_is_over {

@@ -17,5 +17,5 @@ mod state;
 
 pub use decided::{Decided, Sealed, Stamp};
 pub use next::{Next, next};
-pub use plan::{Plan, PlannedCall, PlannedStep};
-pub use state::{Impossible, OpenCall, Progress, RunState, Unevolved, Waiting};
+pub use plan::{Plan, PlannedCall, PlannedStep, Request};
+pub use state::{Fate, Impossible, OpenCall, Progress, RunState, Unevolved, Vote, Waiting};

@@ -1,10 +1,11 @@
 //! What a run is to do, read from its submission.
 
+use gatewright_policy::context::{InvalidContext, PolicyContext};
 use gatewright_schemas::{
-    OnFailure, StepId, ToolCallId,
+    Digest, OnFailure, RunId, RuntimeActor, StepId, ToolCallId, Violation, WorkspaceId, Zone,
+    event::ToolRequested,
     submission::{EgressSpec, Runtime, StepSpec, ToolCallSpec},
 };
-use gatewright_schemas::{RunId, WorkspaceId};
 use serde_json::{Map, Value};
 
 /// The tool that a run without steps calls once.
@@ -15,7 +16,9 @@ pub const EGRESS: &str = "egress.request";
 /// The steps of a run, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The steps; never empty.
+    workspace_id: WorkspaceId,
+    run_id: RunId,
+    /// The steps; empty only for a run of an outside agent that has opened none.
     pub steps: Vec<PlannedStep>,
 }
 
@@ -43,11 +46,58 @@ pub struct PlannedCall {
     pub on_failure: OnFailure,
     /// The sandbox it asks for, as it was written.
     pub sandbox_permissions: Option<String>,
+    /// What an outside agent said when it asked for it; absent for a call of the run's own steps.
+    pub request: Option<Request>,
+}
+
+/// What an outside agent said when it asked for a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The key under which it may ask again without a second call coming of it.
+    pub key: String,
+    /// On whose authority, where that is not the run's own.
+    pub context: Option<Result<PolicyContext, InvalidContext>>,
+    /// Under what digest the call's secrets are kept; none when it has none.
+    pub secrets: Option<Digest>,
+}
+
+impl Request {
+    /// Reads what was recorded. A zone other than `zone`, the run's, is refused: placement is not the call's to choose.
+    pub(crate) fn of(requested: &ToolRequested, zone: Zone) -> Self {
+        let context = (!requested.policy.is_null()).then(|| {
+            let context = PolicyContext::parse(&requested.policy)?;
+            if context.zone == zone || !names_zone(&requested.policy) {
+                return Ok(PolicyContext { zone, ..context });
+            }
+            let message = format!("is not the run's zone, `{zone}`");
+            Err(InvalidContext {
+                violations: vec![Violation::new("/zone", message)],
+            })
+        });
+        Self {
+            key: requested.request_key.clone(),
+            context,
+            secrets: requested.secrets.clone(),
+        }
+    }
+}
+
+fn names_zone(policy: &Value) -> bool {
+    let zone = policy.get("zone").and_then(Value::as_str);
+    zone.is_some_and(|zone| !zone.trim().is_empty())
 }
 
 impl Plan {
     /// The plan of a run: its steps, or one egress request, or one call that does nothing.
     pub fn of(workspace: &WorkspaceId, run: &RunId, runtime: &Runtime) -> Self {
+        if runtime.actor == RuntimeActor::External {
+            // Its steps and calls come one at a time.
+            return Self {
+                workspace_id: workspace.clone(),
+                run_id: run.clone(),
+                steps: Vec::new(),
+            };
+        }
         let steps = match (&runtime.steps, &runtime.egress) {
             (Some(steps), _) if !steps.is_empty() => steps.clone(),
             (_, Some(egress)) => vec![single(EGRESS, egress_input(egress))],
@@ -66,11 +116,53 @@ impl Plan {
                     input: call.input,
                     on_failure: call.on_failure,
                     sandbox_permissions: call.sandbox_permissions,
+                    request: None,
                 })
                 .collect(),
         });
         Self {
+            workspace_id: workspace.clone(),
+            run_id: run.clone(),
             steps: steps.collect(),
+        }
+    }
+}
+
+impl Plan {
+    /// Every call so far, in order.
+    pub fn calls(&self) -> impl Iterator<Item = &PlannedCall> {
+        self.steps.iter().flat_map(|step| &step.calls)
+    }
+
+    /// Adds a step without calls.
+    pub(crate) fn open(&mut self, title: Option<String>) {
+        let number = self.steps.len() + 1;
+        self.steps.push(PlannedStep {
+            step_id: StepId::of(&self.workspace_id, &self.run_id, number),
+            title,
+            calls: Vec::new(),
+        });
+    }
+
+    /// The id of the next call of the step at `index`.
+    pub(crate) fn next_call_id(&self, index: usize) -> Option<ToolCallId> {
+        let call = self.steps.get(index)?.calls.len() + 1;
+        let (workspace, run) = (&self.workspace_id, &self.run_id);
+        Some(ToolCallId::of(workspace, run, index + 1, call))
+    }
+}
+
+impl PlannedCall {
+    /// A call that an outside agent asked for, in a run of `zone`.
+    pub(crate) fn requested(requested: &ToolRequested, zone: Zone) -> Self {
+        Self {
+            tool_call_id: requested.tool_call_id.clone(),
+            tool_name: requested.tool_name.clone(),
+            input: requested.input.clone(),
+            // Its agent sees the failure, and says how to go on.
+            on_failure: OnFailure::Continue,
+            sandbox_permissions: requested.sandbox_permissions.clone(),
+            request: Some(Request::of(requested, zone)),
         }
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use gatewright_policy::context::{InvalidContext, PolicyContext};
 use gatewright_schemas::{
-    ApprovalId, Digest, ErrorInfo, Event, EventId, EventType, RunId, RunStatus, StepId, ToolCallId,
-    WorkspaceId,
+    ApprovalId, Digest, ErrorInfo, Event, EventId, EventType, RunId, RunStatus, RuntimeActor,
+    StepId, ToolCallId, WorkspaceId,
     chain::{self, BrokenChain, ChainHead},
     event::{ApprovalRequested, RunCreated, UnreadableEvent},
 };
 use serde_json::Value;
 
-use crate::Plan;
+use crate::{Plan, PlannedCall};
 
 /// Where a run stands.
 #[derive(Debug, Clone)]
@@ -55,10 +55,12 @@ pub struct Progress {
     pub open_call: Option<OpenCall>,
     /// Why the step and the run have to fail, once a call failed that allows no going on.
     pub fatal: Option<ErrorInfo>,
-    /// What it waits for, or has waited for.
+    /// The approval that it waits for, or was given and has not spent.
     pub waiting: Option<Waiting>,
     /// How many approvals it asked for.
     pub approvals: usize,
+    /// What became of the approvals that it asked for, in order; none of one that nobody decided yet.
+    pub answered: Vec<(ApprovalId, Fate)>,
     /// Calls that succeeded.
     pub succeeded_calls: u32,
     /// Calls that failed.
@@ -82,6 +84,8 @@ pub struct OpenCall {
     pub idempotent: bool,
     /// How often its intent was recorded.
     pub intents: u32,
+    /// The approval that was spent with it. A repetition under the same idempotency key is the same call, and needs no other.
+    pub spent: Option<Waiting>,
 }
 
 /// An approval that a run asked for.
@@ -89,8 +93,44 @@ pub struct OpenCall {
 pub struct Waiting {
     /// The request.
     pub request: ApprovalRequested,
+    /// Those who said yes, in order.
+    pub votes: Vec<Vote>,
     /// The answer, once there is one.
     pub approved: Option<bool>,
+}
+
+/// Somebody's yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vote {
+    /// Whose.
+    pub by: String,
+    /// For how long like calls may go without asking, in seconds, if that is what they want.
+    pub remember_s: Option<u64>,
+}
+
+/// What became of an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Enough people said yes.
+    Approved,
+    /// Enough people said yes, and the call was made.
+    Used,
+    /// Somebody said no.
+    Denied,
+    /// Nobody decided in time.
+    Expired,
+}
+
+impl Fate {
+    /// For a person: "the approval …".
+    pub(crate) fn told(self) -> &'static str {
+        match self {
+            Self::Approved => "was given already",
+            Self::Used => "was given already, and is spent",
+            Self::Denied => "was denied already",
+            Self::Expired => "has expired",
+        }
+    }
 }
 
 /// An event that cannot follow on the state: the history, or this program, is wrong.
@@ -164,6 +204,39 @@ impl Progress {
     /// The id of the step whose turn it is.
     pub fn step_id(&self) -> Option<&StepId> {
         self.plan.steps.get(self.step).map(|step| &step.step_id)
+    }
+
+    /// Whether an outside agent asks for its calls, one at a time.
+    pub fn is_external(&self) -> bool {
+        self.created.submission.input.runtime.actor == RuntimeActor::External
+    }
+
+    /// On whose authority a call is made: its own where it states one, else the run's.
+    pub fn context_of<'a>(
+        &'a self,
+        call: &'a PlannedCall,
+    ) -> &'a Result<PolicyContext, InvalidContext> {
+        let own = call.request.as_ref().and_then(|r| r.context.as_ref());
+        own.unwrap_or(&self.context)
+    }
+
+    /// The id of the call that an outside agent may ask for next; none while no step is open.
+    pub fn next_call_id(&self) -> Option<ToolCallId> {
+        let step = self.step_open.then_some(self.step)?;
+        self.plan.next_call_id(step)
+    }
+
+    /// The call that an outside agent asked for under this key.
+    pub fn call_of_request(&self, key: &str) -> Option<&PlannedCall> {
+        self.plan
+            .calls()
+            .find(|call| call.request.as_ref().is_some_and(|r| r.key == key))
+    }
+
+    /// What became of an approval; none when it is not decided, or not this run's.
+    pub fn fate_of(&self, approval: &ApprovalId) -> Option<Fate> {
+        let answered = self.answered.iter().find(|(id, _)| id == approval);
+        answered.map(|(_, fate)| *fate)
     }
 
     /// The id of the approval that the run would ask for next at call `call`.

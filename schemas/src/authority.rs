@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActorType, CapabilityTokenId, PrincipalId, Timestamp, WorkspaceId};
+use crate::{
+    ActorType, ApprovalId, CapabilityTokenId, Digest, PrincipalId, ReasonCode,
+    RememberedApprovalId, Timestamp, WorkspaceId,
+};
 
 /// What a capability token covers. An axis that is absent or empty allows nothing; `*` allows all of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -85,4 +88,40 @@ pub struct Quarantine {
     pub reason: String,
     /// Who put it there.
     pub by: String,
+}
+
+/// An approval that holds for like calls, for a while: the same workspace, principal, tool and hosts.
+///
+/// A call that names no host is like the approved one only when its input is the same: nothing else would hold it to what a person saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RememberedApproval {
+    /// Its id.
+    pub remembered_id: RememberedApprovalId,
+    /// The workspace in which it holds.
+    pub workspace_id: WorkspaceId,
+    /// The approval that is remembered.
+    pub approval_id: ApprovalId,
+    /// The principal on whose authority the calls are made; absent for calls on nobody's.
+    pub principal_id: Option<PrincipalId>,
+    /// The tool's name.
+    pub tool_name: String,
+    /// Digest of the tool's definition: a tool that was changed is asked about anew.
+    pub definition_digest: Digest,
+    /// The hosts that the calls may name, as they are matched; not one more.
+    pub hosts: Vec<String>,
+    /// The input that the calls must have, by its digest; absent where the hosts bound them.
+    pub input_digest: Option<Digest>,
+    /// Digest of the sandbox's profile that the calls must get, where they ask for more than their ordinary sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_profile: Option<Digest>,
+    /// What the approval settles, and nothing else.
+    pub findings: Vec<ReasonCode>,
+    /// Those who approved it.
+    pub approved_by: Vec<String>,
+    /// Since when it holds.
+    pub remembered_at: Timestamp,
+    /// From when on it no longer holds.
+    pub expires_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
 }

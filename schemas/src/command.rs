@@ -51,11 +51,60 @@ pub enum Command {
         approve: bool,
         /// Why, for a person.
         reason: Option<String>,
+        /// With a yes: for how long like calls may go without asking, in seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1))]
+        remember_s: Option<u64>,
     },
     /// Let an approval lapse whose time has come.
     ExpireApproval {
         /// Which.
         approval_id: crate::ApprovalId,
+    },
+    /// Let a remembered approval hold no longer. To run `_authority`.
+    ForgetApproval {
+        /// Which.
+        remembered_id: crate::RememberedApprovalId,
+        /// Why, for a person.
+        reason: Option<String>,
+    },
+    /// Open a step of a run whose calls an outside agent asks for; an open one before it is closed.
+    OpenStep {
+        /// What people call it.
+        #[serde(default)]
+        #[schemars(length(max = 200))]
+        title: Option<String>,
+    },
+    /// Ask for one tool call of such a run.
+    RequestToolCall {
+        /// The open step.
+        step_id: crate::StepId,
+        /// The tool's name; white space around it is ignored.
+        #[schemars(length(min = 1, max = 200))]
+        tool: String,
+        /// Its input; must fit the tool's own schema.
+        #[serde(default = "crate::submission::empty_object")]
+        input: serde_json::Value,
+        /// `use_default` or `require_escalated`; the gate denies anything else.
+        #[serde(default)]
+        #[schemars(length(max = 200))]
+        sandbox_permissions: Option<String>,
+        /// On whose authority, where that is not the run's own. Any JSON: the gate reads it defensively and denies what it cannot read.
+        #[serde(default)]
+        policy: serde_json::Value,
+        /// The same for the same request, however often it is sent; derived when absent.
+        #[serde(default)]
+        #[schemars(length(min = 1, max = 200))]
+        request_key: Option<String>,
+    },
+    /// End such a run: its agent is done.
+    CompleteRun {
+        /// Whether it did what it was to do.
+        succeeded: bool,
+        /// Why, for a person.
+        #[serde(default)]
+        #[schemars(length(max = 2000))]
+        reason: Option<String>,
     },
     /// Make a policy document the active one. To run `_authority` of workspace `_fleet`.
     ApplyPolicy {

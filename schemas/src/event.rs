@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::{
     ActorType, ApprovalId, CapabilityToken, CapabilityTokenId, CommitId, DecisionRecord, Digest,
-    Effect, EnforcementMode, ErrorInfo, EventId, EventType, Lane, Principal, PrincipalId, RunId,
-    StepId, StepStatus, Submission, Timestamp, ToolCallId, WorkspaceId, Zone,
+    Effect, EnforcementMode, ErrorInfo, EventId, EventType, Lane, Principal, PrincipalId,
+    RememberedApproval, RememberedApprovalId, RunId, StepId, StepStatus, Submission, Timestamp,
+    ToolCallId, WorkspaceId, Zone,
 };
 
 /// Who did it.
@@ -154,6 +155,8 @@ bodies! {
     StepCreated(StepCreated);
     /// A step ended.
     StepCompleted(StepCompleted);
+    /// An outside agent asks for a call.
+    ToolRequested(ToolRequested);
     /// The intent: the tool is executed after this is stored, never before.
     ToolInvoked(ToolInvoked);
     /// The tool answered.
@@ -170,10 +173,16 @@ bodies! {
     QuotaExceeded(QuotaExceeded);
     /// Somebody is asked to decide.
     ApprovalRequested(ApprovalRequested);
-    /// Somebody decided.
+    /// Somebody said yes, and more are needed.
+    ApprovalVoted(ApprovalVoted);
+    /// It is decided.
     ApprovalDecided(ApprovalDecided);
     /// Nobody decided in time.
     ApprovalExpired(ApprovalExpired);
+    /// An approval holds for like calls, for a while.
+    ApprovalRemembered(ApprovalRemembered);
+    /// A remembered approval holds no longer.
+    ApprovalForgotten(ApprovalForgotten);
     /// A request to the outside is wanted.
     EgressRequested(EgressRequested);
     /// It went out.
@@ -327,6 +336,28 @@ pub struct StepCompleted {
     pub status: StepStatus,
 }
 
+/// `tool.requested`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolRequested {
+    /// The call.
+    pub tool_call_id: ToolCallId,
+    /// The tool's name, trimmed.
+    pub tool_name: String,
+    /// The input, its secrets replaced by references.
+    pub input: Value,
+    /// The key under which the agent may ask again without a second call coming of it.
+    pub request_key: String,
+    /// The sandbox it asks for, as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_permissions: Option<String>,
+    /// On whose authority, where that is not the run's own: any JSON, read as defensively.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub policy: Value,
+    /// Under what digest its secrets are kept; absent when it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Digest>,
+}
+
 /// `tool.invoked`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolInvoked {
@@ -450,13 +481,28 @@ pub struct ApprovalRequested {
     pub input: Value,
     /// Digest of the input.
     pub input_digest: Digest,
-    /// Who asks.
+    /// On whose authority.
     pub principal_id: Option<PrincipalId>,
+    /// Who asks; absent where `runtime.policy` cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<Actor>,
+    /// The hosts that the input names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// The sandbox that the call asks for, as it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_permissions: Option<String>,
     /// The gate's answer that an approval would settle; absent where the gate has no part in the question.
     pub decision: Option<DecisionRecord>,
     /// What the call gets beside its ordinary sandbox, where it asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_profile: Option<SandboxProfileShown>,
+    /// What calls would be covered, were the approval remembered.
+    #[serde(default, skip_serializing_if = "Likeness::is_by_input")]
+    pub likeness: Likeness,
+    /// How many different people have to say yes, at least; a policy that asks for more when they do is obeyed.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub approvers: u8,
     /// When it lapses.
     pub expires_at: Timestamp,
 }
@@ -474,6 +520,33 @@ pub struct SandboxProfileShown {
     pub writable: Vec<String>,
 }
 
+/// By what a call is like one that was approved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Likeness {
+    /// It has the same input.
+    #[default]
+    Input,
+    /// It names no other hosts.
+    Hosts,
+}
+
+impl Likeness {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_by_input(&self) -> bool {
+        *self == Self::Input
+    }
+}
+
+fn one() -> u8 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_one(number: &u8) -> bool {
+    *number == 1
+}
+
 /// What a person is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -484,6 +557,22 @@ pub enum ApprovalQuestion {
     GoOnAfterUnknownOutcome,
 }
 
+/// `approval.voted`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalVoted {
+    /// Which.
+    pub approval_id: ApprovalId,
+    /// Who said yes.
+    pub by: String,
+    /// Why, for a person.
+    pub reason: Option<String>,
+    /// How many more have to.
+    pub missing: u8,
+    /// For how long like calls may go without asking, if all who say yes want that; in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remember_s: Option<u64>,
+}
+
 /// `approval.decided`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovalDecided {
@@ -491,10 +580,16 @@ pub struct ApprovalDecided {
     pub approval_id: ApprovalId,
     /// Yes or no.
     pub approved: bool,
-    /// Who decided.
+    /// Who decided; where several had to say yes, the last of them.
     pub by: String,
     /// Why, for a person.
     pub reason: Option<String>,
+    /// Those who had said yes before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub voted_before: Vec<String>,
+    /// For how long like calls go without asking, in seconds: see `approval.remembered`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remember_s: Option<u64>,
 }
 
 /// `approval.expired`
@@ -502,6 +597,26 @@ pub struct ApprovalDecided {
 pub struct ApprovalExpired {
     /// Which.
     pub approval_id: ApprovalId,
+}
+
+/// `approval.remembered`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalRemembered {
+    /// What holds from now on.
+    pub remembered: RememberedApproval,
+}
+
+/// `approval.forgotten`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalForgotten {
+    /// Which.
+    pub remembered_id: RememberedApprovalId,
+    /// When.
+    pub revoked_at: Timestamp,
+    /// Who wants it so.
+    pub by: String,
+    /// Why, for a person.
+    pub reason: Option<String>,
 }
 
 /// `egress.requested`

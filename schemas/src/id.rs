@@ -165,6 +165,11 @@ id!(
     ApprovalId, "approval_id", is_name, NAME_PATTERN, MAX_NAME
 );
 
+id!(
+    /// An approval that holds for more calls than the one that asked for it.
+    RememberedApprovalId, "remembered_approval_id", is_token, TOKEN_PATTERN, MAX_TOKEN
+);
+
 impl WorkspaceId {
     /// The workspace of events that concern the whole fleet, such as the activation of a policy.
     pub fn fleet() -> Self {
@@ -207,6 +212,11 @@ impl ApprovalId {
     /// The id of the `request`-th (from 1) approval that a call asks for.
     pub fn of(call: &ToolCallId, request: usize) -> Self {
         Self(format!("{call}.a{request}").into())
+    }
+
+    /// Its last token: which of its run's approvals it is.
+    pub fn request(&self) -> &str {
+        self.0.rsplit('.').next().unwrap_or_default()
     }
 }
 

@@ -21,15 +21,17 @@ pub mod timestamp;
 pub mod validate;
 pub mod vocabulary;
 
-pub use authority::{CapabilityToken, DataAccess, Principal, Quarantine, Scopes};
+pub use authority::{
+    CapabilityToken, DataAccess, Principal, Quarantine, RememberedApproval, Scopes,
+};
 pub use canonical::Digest;
 pub use command::{Command, CommandMessage, Reply};
 pub use decision::{DecisionRecord, Finding};
 pub use error_info::{ErrorInfo, Violation};
 pub use event::{Actor, Commit, Event, EventBody};
 pub use id::{
-    ApprovalId, CapabilityTokenId, CommitId, EventId, InvalidId, PrincipalId, RunId, StepId,
-    ToolCallId, WorkspaceId, WriterId,
+    ApprovalId, CapabilityTokenId, CommitId, EventId, InvalidId, PrincipalId, RememberedApprovalId,
+    RunId, StepId, ToolCallId, WorkspaceId, WriterId,
 };
 pub use message::{DeadLetter, StoredCommit, Wake, WorkerHeartbeat};
 pub use submission::Submission;

@@ -16,6 +16,10 @@ pub mod limit {
     pub const STEPS: usize = 100;
     /// Tool calls of a step.
     pub const CALLS: usize = 100;
+    /// Steps of a run whose calls an outside agent asks for.
+    pub const EXTERNAL_STEPS: usize = 1_000;
+    /// Tool calls of such a run, in all its steps.
+    pub const EXTERNAL_CALLS: usize = 10_000;
     /// Characters of a title, a tool's name, a room, thread or correlation id.
     pub const TEXT: usize = 200;
 }
@@ -139,7 +143,7 @@ pub struct EgressSpec {
     pub context: Option<Value>,
 }
 
-fn empty_object() -> Value {
+pub(crate) fn empty_object() -> Value {
     Value::Object(Map::new())
 }
 

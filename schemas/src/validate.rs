@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{CommandMessage, Submission, Timestamp, Violation, submission::limit};
+use crate::{CommandMessage, RuntimeActor, Submission, Timestamp, Violation, submission::limit};
 
 /// At most this many violations are told of one message.
 const MAX_VIOLATIONS: usize = 50;
@@ -60,6 +60,18 @@ pub fn submission(bytes: &[u8]) -> Result<Submission, Invalid> {
             "/input/runtime",
             "give `steps` or `egress`, not both",
         ));
+    }
+    if runtime.actor == RuntimeActor::External {
+        let is_planned = runtime.steps.is_some() || runtime.egress.is_some();
+        if is_planned {
+            let message = "leave out `steps` and `egress`: an external actor asks for its calls one at a time";
+            violations.push(Violation::new("/input/runtime", message));
+        }
+        if submission.not_before.is_some() {
+            let message =
+                "leave it out: the run of an external actor starts when that asks for something";
+            violations.push(Violation::new("/not_before", message));
+        }
     }
     if let (Some(from), Some(until)) = (submission.not_before, submission.deadline)
         && until <= from

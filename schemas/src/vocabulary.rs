@@ -131,6 +131,8 @@ words! {
 words! {
     /// Where a tool call stands.
     pub enum ToolCallStatus {
+        /// An outside agent asked for it; the gate has not answered yet.
+        Requested = "requested",
         /// Parked until somebody decides.
         WaitingApproval = "waiting_approval",
         /// Its intent is recorded; the tool may be running.
@@ -321,6 +323,8 @@ words! {
         StepCreated = "step.created",
         /// [`crate::event::StepCompleted`]
         StepCompleted = "step.completed",
+        /// [`crate::event::ToolRequested`]
+        ToolRequested = "tool.requested",
         /// [`crate::event::ToolInvoked`]
         ToolInvoked = "tool.invoked",
         /// [`crate::event::ToolSucceeded`]
@@ -337,10 +341,16 @@ words! {
         QuotaExceeded = "quota.exceeded",
         /// [`crate::event::ApprovalRequested`]
         ApprovalRequested = "approval.requested",
+        /// [`crate::event::ApprovalVoted`]
+        ApprovalVoted = "approval.voted",
         /// [`crate::event::ApprovalDecided`]
         ApprovalDecided = "approval.decided",
         /// [`crate::event::ApprovalExpired`]
         ApprovalExpired = "approval.expired",
+        /// [`crate::event::ApprovalRemembered`]
+        ApprovalRemembered = "approval.remembered",
+        /// [`crate::event::ApprovalForgotten`]
+        ApprovalForgotten = "approval.forgotten",
         /// [`crate::event::EgressRequested`]
         EgressRequested = "egress.requested",
         /// [`crate::event::EgressAllowed`]
@@ -446,6 +456,8 @@ words! {
         QuotaExceeded = "quota_exceeded",
         /// A valid approval of this very call settles it.
         ApprovalAllowsAction = "approval_allows_action",
+        /// A remembered approval covers it.
+        ApprovalRemembered = "approval_remembered",
         /// A check could not be evaluated.
         PolicyEvaluationError = "policy_evaluation_error",
 
@@ -462,6 +474,8 @@ words! {
         ApprovalInputMismatch = "approval_input_mismatch",
         /// The approval was spent before.
         ApprovalAlreadyUsed = "approval_already_used",
+        /// Whoever wants to decide may not.
+        ApproverNotAllowed = "approver_not_allowed",
 
         // --- around the gate
         /// No tool has this name.
@@ -506,6 +520,19 @@ words! {
         CancelRequested = "cancel_requested",
         /// The run's history cannot be understood by this version.
         HistoryUnreadable = "history_unreadable",
+
+        /// The outside agent says that it could not do what it was to do.
+        ActorGaveUp = "actor_gave_up",
+        /// The run's calls are not an outside agent's to ask for.
+        RunNotExternal = "run_not_external",
+        /// The run does not wait for its agent: a call is under way, or waits for an approval.
+        RunBusy = "run_busy",
+        /// The run has no such open step.
+        StepNotOpen = "step_not_open",
+        /// The run has as many steps or calls as it may have.
+        RunTooLong = "run_too_long",
+        /// The request's key was used for another request.
+        RequestKeyConflict = "request_key_conflict",
 
         // --- authority
         /// The delegation would widen what its parent allows, or is not its holder's to make.

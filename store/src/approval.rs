@@ -33,6 +33,10 @@ pub struct Approval {
     /// In hexadecimal.
     pub input_digest: String,
     pub input: Value,
+    pub approvers: i16,
+    pub votes: Value,
+    pub asked: Value,
+    pub remember_s: Option<i64>,
 }
 
 macro_rules! select_approvals {
@@ -42,7 +46,7 @@ macro_rules! select_approvals {
             r#"select workspace_id, run_id, approval_id, tool_call_id, tool_name, status, question, reason_code, principal_id,
                 requested_at, expires_at, decided_at as "decided_at: Time", decided_by, reason,
                 used_at as "used_at: Time", encode(definition_digest, 'hex') as "definition_digest!",
-                encode(input_digest, 'hex') as "input_digest!", input
+                encode(input_digest, 'hex') as "input_digest!", input, approvers, votes, asked, remember_s
              from approvals "# + $tail
             $(, $argument)*
         )

@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use crate::{Store, StoreError};
 
 /// The tables that are folded from the stream `EVENTS`. What they hold depends on nothing but the stream.
-pub const FOLDED: [&str; 10] = [
+pub const FOLDED: [&str; 11] = [
     "events",
     "runs",
     "steps",
@@ -16,6 +16,7 @@ pub const FOLDED: [&str; 10] = [
     "capability_tokens",
     "principals",
     "policy_revisions",
+    "remembered_approvals",
 ];
 
 /// Every row of the folded tables as `<table> <row as text>`, in an order of its own that is always the same.

@@ -118,24 +118,33 @@ impl Fleetlet {
 
     /// Starts one more worker that works in its own way.
     pub async fn start_worker_with(&self, name: &str, config: WorkerConfig) -> Inside {
-        self.launch_worker(name, config, "").await
+        let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
+        let registry = Registry::standard(Arc::new(gateway)).unwrap();
+        self.start_worker_of(name, registry, config).await
     }
 
     /// Starts one more worker that has the tools which `file` declares, TOML, beside the usual ones.
     pub async fn start_worker_with_tools(&self, name: &str, file: &str) -> Inside {
-        self.launch_worker(name, WorkerConfig::default(), file)
-            .await
-    }
-
-    async fn launch_worker(&self, name: &str, config: WorkerConfig, tools: &str) -> Inside {
         let fleet = connect(&self.nats.url(), name).await;
         let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
         let mut registry = Registry::standard(Arc::new(gateway)).unwrap();
         let sandbox = Arc::clone(registry.sandbox().unwrap());
-        let declared = DeclaredTools::read(tools, Path::new("/"), &[], "fleet").unwrap();
+        let declared = DeclaredTools::read(file, Path::new("/"), &[], "fleet").unwrap();
         for tool in declared.tools(&sandbox, Some(&fleet)) {
             registry.add(tool).unwrap();
         }
+        self.start_worker_of(name, registry, WorkerConfig::default())
+            .await
+    }
+
+    /// Starts one more worker that has tools of its own.
+    pub async fn start_worker_of(
+        &self,
+        name: &str,
+        registry: Registry,
+        config: WorkerConfig,
+    ) -> Inside {
+        let fleet = connect(&self.nats.url(), name).await;
         let worker = Worker::join(fleet, registry, config).await.unwrap();
         let own = self.shutdown.child_token();
         Inside::start(worker.run(own.clone()), own)

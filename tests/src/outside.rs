@@ -146,6 +146,12 @@ impl Outsider {
         stored
     }
 
+    /// Whether a stream, also a work queue, holds a message of this subject.
+    pub async fn holds(&self, stream: &str, subject: &str) -> bool {
+        let stream = self.jetstream.get_stream(stream).await.unwrap();
+        stream.direct_get_last_for_subject(subject).await.is_ok()
+    }
+
     /// How many messages a stream holds.
     pub async fn count(&self, stream: &str) -> u64 {
         let mut stream = self.jetstream.get_stream(stream).await.unwrap();

@@ -8,12 +8,13 @@ use std::{
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
     EgressRequest, EscalatedProfile, Grant, GrantState, Permit, QuotaAnswer, Snapshot,
-    ToolCallRequest, authorize_egress, authorize_tool_call, egress_quota_needed, escalated_profile,
-    host::hosts_in, quota_needed, redact::SecretMissing,
+    ToolCallRequest, approval, authorize_egress, authorize_tool_call, document::Approvals,
+    egress_quota_needed, escalated_profile, grant::approvable, host::hosts_in, quota_needed,
+    redact::SecretMissing,
 };
 use gatewright_run::{
     Decided, PlannedCall, Progress,
-    decide::{self, Asked, Invocation, Undecided},
+    decide::{self, Asked, Invocation, Terms, Undecided},
 };
 use gatewright_schemas::{
     Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, PrincipalId, ReasonCode, Stage,
@@ -144,7 +145,7 @@ impl Worker {
             run_id: state.run_id.clone(),
             step_id: step_of(progress).ok_or(Undecided::NotFound)?,
             tool_call_id: call.tool_call_id.clone(),
-            context: progress.context.clone(),
+            context: progress.context_of(call).clone(),
             tool: resolved.policy_facts(),
             input_digest: input.digest().clone(),
             hosts: hosts_in(input.real()),
@@ -213,9 +214,15 @@ impl Worker {
             return Ok(Way::Open(Box::new(decided), Box::new(permitted)));
         };
 
-        let context = progress.context.as_ref();
+        let context = progress.context_of(call).as_ref();
         let waits = context.is_ok_and(|c| c.on_approval == OnApproval::Wait);
         let decided = if barrier.record.decision == Decision::RequireApproval && waits {
+            let terms = self.terms();
+            let record = both(&asked, &barrier.record);
+            let hosts = asked
+                .first()
+                .map_or_else(Vec::new, |asked| asked.hosts.clone());
+            let through_gateway = resolved.definition().through_gateway;
             let approval = ApprovalRequested {
                 approval_id: progress.next_approval_id(&call.tool_call_id),
                 question: ApprovalQuestion::MakeTheCall,
@@ -225,9 +232,14 @@ impl Worker {
                 input: shown_input,
                 input_digest: input.digest().clone(),
                 principal_id,
-                decision: Some(both(&asked, &barrier.record)),
+                asked_by: context.ok().map(|context| context.actor.clone()),
+                likeness: approval::likeness(through_gateway, &hosts, &record.findings),
+                hosts,
+                sandbox_permissions: call.sandbox_permissions.clone(),
+                decision: Some(record),
                 sandbox_profile: sandbox_profile.as_deref().map(EscalatedProfile::shown),
-                expires_at: self.ask_until(),
+                approvers: terms.approvers,
+                expires_at: terms.until,
             };
             decide::park_for_approval(state, hand.turn, call, &asked, approval)?
         } else if barrier.category == TOOL {
@@ -251,15 +263,18 @@ impl Worker {
         call: &PlannedCall,
     ) -> Result<Result<Input, SecretMissing>, TurnError> {
         let created = &progress.created;
-        if created.secrets == 0 {
+        // An outside agent's call has secrets of its own; those of a planned one came with the run.
+        let kept_as = match &call.request {
+            Some(request) => request.secrets.as_ref(),
+            None => (created.secrets > 0).then_some(&created.content_digest),
+        };
+        let Some(kept_as) = kept_as else {
             return Ok(Ok(Input::from(call.input.clone())));
-        }
+        };
         let state = &hand.run.state;
         let read = || {
             let (workspace, run) = (&state.workspace_id, &state.run_id);
-            self.0
-                .fleet
-                .secrets(workspace, run, &created.content_digest)
+            self.0.fleet.secrets(workspace, run, kept_as)
         };
         let vault = hand
             .vault
@@ -281,15 +296,19 @@ impl Worker {
         Ok(Input::restored(&call.input, vault))
     }
 
-    /// When an approval that is asked for now lapses.
-    pub(crate) fn ask_until(&self) -> Timestamp {
-        const DEFAULT: Duration = Duration::from_hours(24);
-        let ttl = self.0.authority.read(|snapshot| {
-            snapshot
-                .policy()
-                .map_or(DEFAULT, |policy| policy.document().approvals.ttl.duration())
+    /// The terms of an approval that is asked for now.
+    pub(crate) fn terms(&self) -> Terms {
+        let rules = self.0.authority.read(|snapshot| {
+            let policy = snapshot.policy();
+            // Without a policy no call gets as far as a question.
+            policy.map_or_else(Approvals::default, |policy| {
+                policy.document().approvals.clone()
+            })
         });
-        clock::now().plus(ttl)
+        Terms {
+            until: clock::now().plus(rules.ttl.duration()),
+            approvers: rules.approvers,
+        }
     }
 }
 
@@ -416,18 +435,18 @@ fn blocked_hop(call: &PlannedCall, host: &str, error: &ErrorInfo) -> EventBody {
 }
 
 /// The approval of this very call, where the run's history holds one.
+///
+/// A call whose intent was recorded with an approval keeps it: a repetition under the same idempotency key is no other call.
 fn grant_of(progress: &Progress, call: &PlannedCall) -> Option<Grant> {
-    let waiting = progress.waiting.as_ref()?;
+    let open = progress.open_call.as_ref();
+    let spent = open.and_then(|open| open.spent.as_ref());
+    let waiting = progress.waiting.as_ref().or(spent)?;
     let request = &waiting.request;
     if request.question != ApprovalQuestion::MakeTheCall
         || request.tool_call_id != call.tool_call_id
     {
         return None;
     }
-    let findings = request
-        .decision
-        .iter()
-        .flat_map(|decision| &decision.findings);
     Some(Grant {
         approval_id: request.approval_id.clone(),
         tool_call_id: request.tool_call_id.clone(),
@@ -439,10 +458,8 @@ fn grant_of(progress: &Progress, call: &PlannedCall) -> Option<Grant> {
             .sandbox_profile
             .as_ref()
             .map(|profile| profile.digest.clone()),
-        granted_findings: findings
-            .filter(|finding| finding.decision == Decision::RequireApproval)
-            .map(|finding| finding.reason_code)
-            .collect(),
+        granted_findings: approvable(&request.decision),
+        approved_by: waiting.votes.len(),
         expires_at: request.expires_at,
         state: match waiting.approved {
             None => GrantState::Pending,

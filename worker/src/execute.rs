@@ -114,7 +114,7 @@ impl Worker {
                 open,
                 events,
                 &error.reason,
-                self.ask_until(),
+                self.terms(),
             )?);
         }
         Ok(decide::conclude(

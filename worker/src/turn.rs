@@ -139,15 +139,7 @@ impl Worker {
                 Next::Finish => decide::finish(state, hand.turn)?,
                 Next::Recover(call, open) if !open.idempotent => {
                     let why = "the worker that made it died or hung before it recorded the outcome";
-                    decide::lose(
-                        state,
-                        hand.turn,
-                        call,
-                        open,
-                        Vec::new(),
-                        why,
-                        self.ask_until(),
-                    )?
+                    decide::lose(state, hand.turn, call, open, Vec::new(), why, self.terms())?
                 }
                 Next::Call(call) | Next::Recover(call, _) => {
                     let call = call.clone();

@@ -49,7 +49,7 @@ enum Servers {
 }
 
 /// The policy under which is measured: everything that a no-op meets, and nothing that stops it.
-const POLICY: &str = include_str!("../../../policy/examples/default.toml");
+pub const POLICY: &str = include_str!("../../../policy/examples/default.toml");
 
 /// A fleet under measurement.
 pub struct BenchFleet {
@@ -108,7 +108,7 @@ impl BenchFleet {
         for n in 1..=args.workers {
             this.start_worker(&format!("worker-{n}"))?;
         }
-        this.apply_policy().await?;
+        this.apply_policy(POLICY).await?;
         Ok(this)
     }
 
@@ -165,11 +165,11 @@ impl BenchFleet {
         Ok(())
     }
 
-    async fn apply_policy(&self) -> anyhow::Result<()> {
+    pub async fn apply_policy(&self, document: &str) -> anyhow::Result<()> {
         let message = CommandMessage {
             issued_by: "bench".into(),
             command: Command::ApplyPolicy {
-                document: POLICY.to_owned(),
+                document: document.to_owned(),
             },
         };
         let (workspace, run) = (WorkspaceId::fleet(), RunId::authority());
@@ -219,6 +219,30 @@ impl BenchFleet {
             .filter_map(resident)
             .max_by(f64::total_cmp)
             .map(|kilobytes| kilobytes / 1024.0)
+    }
+
+    /// Memory that each process of the fleet has in use, its children's included; of no process where it cannot be told.
+    pub fn memory(&self) -> Vec<Memory> {
+        let mut roots: Vec<(String, u32)> = Vec::new();
+        match &self.servers {
+            Servers::One(server) => roots.push(("nats-server".into(), server.pid())),
+            Servers::Three(cluster) => roots.extend(
+                (1..)
+                    .zip(cluster.nodes())
+                    .map(|(n, node)| (format!("nats-server {n}"), node.pid())),
+            ),
+            Servers::Given => {}
+        }
+        roots.extend(self.postgres.iter().map(|p| ("postgres".into(), p.pid())));
+        let role = |name: &str, child: &Child| Some((name.to_owned(), child.id()?));
+        let dispatcher = self.dispatcher.iter();
+        roots.extend(dispatcher.filter_map(|child| role("dispatcher", child)));
+        let projector = self.projector.iter();
+        roots.extend(projector.filter_map(|child| role("projector", child)));
+        let workers = self.workers.iter();
+        roots.extend(workers.filter_map(|(name, child)| role(name.as_str(), child)));
+        let measured = |(process, pid)| Some(Memory::of(process, &family_of(pid)?));
+        roots.into_iter().filter_map(measured).collect()
     }
 
     pub async fn stop(mut self) {
@@ -271,11 +295,69 @@ fn connection(url: &str, durability: Durability) -> anyhow::Result<Connection> {
     })
 }
 
+/// Memory of one process of the fleet.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    pub process: String,
+    pub mb: f64,
+}
+
+impl Memory {
+    /// What these processes have in use together; what they share is counted once.
+    fn of(process: String, pids: &[u32]) -> Self {
+        let proportional = |pid: &u32| {
+            let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+            line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()
+        };
+        let kilobytes: f64 = pids.iter().filter_map(proportional).sum();
+        Self {
+            process,
+            mb: kilobytes / 1024.0,
+        }
+    }
+}
+
+fn family_of(root: u32) -> Option<Vec<u32>> {
+    let processes = processes()?;
+    Some(descendants(&[root], &processes))
+}
+
 /// Processor time of processes and of all that descend from them, ended ones that were waited for included.
 fn processor_time_of(roots: &[u32]) -> Option<Duration> {
     /// Linux counts in hundredths of a second towards user space, whatever the kernel's own rate is.
     const TICKS_PER_SECOND: u64 = 100;
-    let mut parents = Vec::new();
+    let processes = processes()?;
+    let family = descendants(roots, &processes);
+    let ticks: u64 = processes
+        .iter()
+        .filter(|process| family.contains(&process.pid))
+        .map(|process| process.ticks)
+        .sum();
+    Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+}
+
+struct ProcessStat {
+    pid: u32,
+    parent: u32,
+    ticks: u64,
+}
+
+/// The processes and all that descend from them.
+fn descendants(roots: &[u32], processes: &[ProcessStat]) -> Vec<u32> {
+    let mut family: Vec<u32> = roots.to_vec();
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        next += 1;
+        let children = processes.iter().filter(|process| process.parent == parent);
+        family.extend(children.map(|process| process.pid));
+    }
+    family
+}
+
+/// Every process of this machine; none where there is no `/proc`.
+fn processes() -> Option<Vec<ProcessStat>> {
+    let mut processes = Vec::new();
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = entry
             .file_name()
@@ -298,24 +380,11 @@ fn processor_time_of(roots: &[u32]) -> Option<Duration> {
                 .and_then(|text| text.parse::<u64>().ok())
                 .unwrap_or(0)
         };
-        let ticks: u64 = (11..=14).map(number).sum();
-        parents.push((pid, u32::try_from(number(1)).unwrap_or(0), ticks));
+        processes.push(ProcessStat {
+            pid,
+            parent: u32::try_from(number(1)).unwrap_or(0),
+            ticks: (11..=14).map(number).sum(),
+        });
     }
-    let mut family: Vec<u32> = roots.to_vec();
-    let mut next = 0;
-    while let Some(parent) = family.get(next).copied() {
-        next += 1;
-        family.extend(
-            parents
-                .iter()
-                .filter(|(_, p, _)| *p == parent)
-                .map(|(pid, ..)| *pid),
-        );
-    }
-    let ticks: u64 = parents
-        .iter()
-        .filter(|(pid, ..)| family.contains(pid))
-        .map(|(.., ticks)| ticks)
-        .sum();
-    Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+    Some(processes)
 }

@@ -1,5 +1,6 @@
 //! `gatewright bench`: what this fleet does on this machine. Figures, never a verdict.
 
+mod approval;
 mod fleet;
 mod gate;
 mod latency;
@@ -31,6 +32,9 @@ pub struct BenchArgs {
     /// Runs one after the other for the latency
     #[arg(long, default_value_t = 500)]
     pub latency_runs: usize,
+    /// Runs that wait for a person at once; 0 leaves them out
+    #[arg(long, default_value_t = 100_000)]
+    pub parked_runs: usize,
     /// Worker processes
     #[arg(long, default_value_t = 2)]
     pub workers: usize,
@@ -117,6 +121,13 @@ async fn measure(
     if durability == Durability::Interval {
         say(&format!("{durability}: projecting the stream anew"));
         figures.projection = Some(projection::measure(&mut fleet).await?);
+    }
+    if durability == Durability::Interval && args.parked_runs > 0 {
+        say(&format!("{durability}: parking {} runs", args.parked_runs));
+        let progress = |done| say(&format!("{durability}: {done} runs parked"));
+        let workspace = workspace("bench-parked")?;
+        figures.parked =
+            Some(approval::measure(&fleet, &workspace, args.parked_runs, progress).await?);
     }
     fleet.stop().await;
     Ok(figures)

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    fleet::Durability, gate::GateFigures, latency::Latency, projection::Projection,
-    sandbox::SandboxFigures, takeover::Takeover, throughput::Throughput,
+    approval::Parked, fleet::Durability, gate::GateFigures, latency::Latency,
+    projection::Projection, sandbox::SandboxFigures, takeover::Takeover, throughput::Throughput,
 };
 
 /// Everything that was measured.
@@ -29,6 +29,7 @@ pub struct Figures {
     pub worker_resident_mb: Option<f64>,
     pub projection: Option<Projection>,
     pub takeover: Option<Takeover>,
+    pub parked: Option<Parked>,
 }
 
 impl Figures {
@@ -40,6 +41,7 @@ impl Figures {
             worker_resident_mb: None,
             projection: None,
             takeover: None,
+            parked: None,
         }
     }
 }
@@ -131,7 +133,35 @@ impl fmt::Display for Report {
                     t.first_resumed_ms, t.held, t.last_resumed_ms
                 )?;
             }
+            if let Some(parked) = &fleet.parked {
+                parked_runs(f, parked)?;
+            }
         }
         Ok(())
     }
+}
+
+fn parked_runs(f: &mut fmt::Formatter<'_>, parked: &Parked) -> fmt::Result {
+    writeln!(
+        f,
+        "  a yes to its call     p50 {:>6.2} ms   p99 {:>6.2} ms",
+        parked.decided_to_executed_p50_ms, parked.decided_to_executed_p99_ms
+    )?;
+    writeln!(
+        f,
+        "  parked runs           {:>8} in {:.0} s, {} acknowledgements pending; {} of them woken and ended in {:.1} s",
+        parked.runs,
+        parked.all_in_s,
+        parked.acknowledgements_pending,
+        parked.woken,
+        parked.woken_in_s
+    )?;
+    for memory in &parked.memory {
+        writeln!(
+            f,
+            "    {:<19} {:>8.0} MB before, {:.0} MB with them",
+            memory.process, memory.before_mb, memory.after_mb
+        )?;
+    }
+    Ok(())
 }

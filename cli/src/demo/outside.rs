@@ -93,6 +93,7 @@ pub(super) async fn written_to_after_approval(stage: &mut Stage, web: &Web) -> R
         approval_id: approval_id.parse()?,
         approve: true,
         reason: Some("the order is right".into()),
+        remember_s: None,
     };
     let reply = stage.order(&run, "ada", command).await?;
     stage.claim(

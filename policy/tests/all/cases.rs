@@ -8,7 +8,7 @@ use gatewright_policy::{
 };
 use gatewright_schemas::{
     CapabilityToken, DataAccess, Decision, DecisionRecord, Digest, Effect, EnforcementMode,
-    Principal, ReasonCode, Timestamp, WorkspaceId,
+    Principal, ReasonCode, RememberedApproval, Timestamp, WorkspaceId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,7 +24,33 @@ struct CaseFile {
     tokens: Vec<CapabilityToken>,
     #[serde(default)]
     principals: Vec<Principal>,
+    #[serde(default)]
+    remembered: Vec<RememberedCase>,
     case: Vec<Case>,
+}
+
+/// An approval that was given for a call like this one, and is remembered.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RememberedCase {
+    id: String,
+    workspace: Option<WorkspaceId>,
+    principal_id: Option<String>,
+    tool: String,
+    #[serde(default)]
+    hosts: Vec<String>,
+    /// The input that binds it; without one its hosts do.
+    input: Option<Value>,
+    settles: Vec<ReasonCode>,
+    approved_by: Option<Vec<String>>,
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    revoked: bool,
+    /// The tool was another one then, of the same name.
+    #[serde(default)]
+    other_definition: bool,
+    /// Given for the sandbox's profile that this policy has.
+    with_profile_of: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -141,7 +167,8 @@ fn the_gate_answers_as_the_case_files_say() {
 }
 
 /// Codes that are some other part's to give. A new code belongs into the cases or in here, whoever adds it decides.
-const NOT_THE_GATES: [ReasonCode; 19] = [
+const NOT_THE_GATES: [ReasonCode; 20] = [
+    ReasonCode::ApproverNotAllowed,
     ReasonCode::ToolNotFound,
     ReasonCode::ToolInputInvalid,
     ReasonCode::ToolTimeout,
@@ -325,7 +352,39 @@ fn snapshot(file: &CaseFile, case: &Case) -> Snapshot {
     for principal in &file.principals {
         snapshot.upsert_principal(principal.clone());
     }
+    for case in &file.remembered {
+        snapshot.upsert_remembered(remembered(case));
+    }
     snapshot
+}
+
+fn remembered(case: &RememberedCase) -> RememberedApproval {
+    let definition = if case.other_definition {
+        Digest::of(&json!("another"))
+    } else {
+        let call = world::call(&case.tool, &Value::Null);
+        call.tool.definition_digest
+    };
+    RememberedApproval {
+        remembered_id: case.id.parse().unwrap(),
+        workspace_id: case.workspace.clone().unwrap_or_else(world::acme),
+        approval_id: "acme.r0.1.1.a1".parse().unwrap(),
+        principal_id: case.principal_id.as_deref().map(world::principal_id),
+        tool_name: case.tool.clone(),
+        definition_digest: definition,
+        hosts: case.hosts.clone(),
+        input_digest: case.input.as_ref().map(Digest::of),
+        sandbox_profile: case.with_profile_of.as_ref().map(|policy| {
+            let snapshot = world::snapshot(policy);
+            let profile = snapshot.policy().and_then(|p| p.escalated_profile());
+            profile.unwrap().digest.clone()
+        }),
+        findings: case.settles.clone(),
+        approved_by: case.approved_by.clone().unwrap_or(vec!["ann".into()]),
+        remembered_at: world::at("2026-03-04T11:00:00Z"),
+        expires_at: case.expires_at.unwrap_or(world::at("2026-03-04T13:00:00Z")),
+        revoked_at: case.revoked.then(|| world::at("2026-03-04T11:30:00Z")),
+    }
 }
 
 fn lay_over(under: &mut toml::Table, over: toml::Table) {

@@ -343,7 +343,7 @@ fn a_line_of_descent_that_is_too_long_is_no_authority() {
 fn nobody_approves_their_own_call_by_another_spelling_of_their_name() {
     let rules = Approvals::default();
     assert_eq!(
-        approval::count(&rules, &["Ann"], &[], "ann"),
+        approval::count(&rules, 1, &["Ann"], &[], "ann"),
         Err(approval::VoteRefused::Requester)
     );
 }

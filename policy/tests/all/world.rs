@@ -196,6 +196,7 @@ pub fn grant(call: &ToolCallRequest, codes: &[ReasonCode]) -> Grant {
             .and_then(|context| context.principal_id.clone()),
         sandbox_profile: None,
         granted_findings: codes.to_vec(),
+        approved_by: 1,
         expires_at: at("2026-03-04T13:00:00Z"),
         state: GrantState::Granted,
     }

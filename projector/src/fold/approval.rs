@@ -1,7 +1,9 @@
 //! `approvals`.
 
 use gatewright_schemas::{ApprovalId, Digest, Event, EventBody, event::ApprovalRequested};
-use gatewright_store::projection::{ApprovalRow, ApprovalStatus, RunRows, digest_bytes};
+use gatewright_store::projection::{
+    ApprovalRow, ApprovalStatus, AskedRow, RunRows, VoteRow, digest_bytes,
+};
 
 use super::Unreadable;
 use crate::ids::bigint;
@@ -9,13 +11,20 @@ use crate::ids::bigint;
 pub(super) fn apply(rows: &mut RunRows, event: &Event, body: &EventBody) -> Result<(), Unreadable> {
     match body {
         EventBody::ApprovalRequested(request) => requested(rows, event, request)?,
+        EventBody::ApprovalVoted(voted) => {
+            if let Some(approval) = find(rows, &voted.approval_id) {
+                vote(approval, event, &voted.by, voted.reason.as_ref());
+            }
+        }
         EventBody::ApprovalDecided(decided) => {
             if let Some(approval) = find(rows, &decided.approval_id) {
-                approval.status = if decided.approved {
-                    ApprovalStatus::Approved
+                if decided.approved {
+                    approval.status = ApprovalStatus::Approved;
+                    approval.remember_s = decided.remember_s.map(bigint);
+                    vote(approval, event, &decided.by, decided.reason.as_ref());
                 } else {
-                    ApprovalStatus::Denied
-                };
+                    approval.status = ApprovalStatus::Denied;
+                }
                 approval.decided_at = Some(event.occurred_at);
                 approval.decided_by = Some(decided.by.clone());
                 approval.reason.clone_from(&decided.reason);
@@ -38,6 +47,17 @@ pub(super) fn apply(rows: &mut RunRows, event: &Event, body: &EventBody) -> Resu
         _ => {}
     }
     Ok(())
+}
+
+fn vote(approval: &mut ApprovalRow, event: &Event, by: &str, reason: Option<&String>) {
+    let is_counted = approval.votes.iter().any(|vote| vote.by == by);
+    if !is_counted {
+        approval.votes.push(VoteRow {
+            by: by.to_owned(),
+            at: event.occurred_at,
+            reason: reason.cloned(),
+        });
+    }
 }
 
 fn find<'a>(rows: &'a mut RunRows, id: &ApprovalId) -> Option<&'a mut ApprovalRow> {
@@ -78,6 +98,20 @@ fn requested(
         definition_digest: bytes("definition_digest", &request.definition_digest)?,
         input_digest: bytes("input_digest", &request.input_digest)?,
         input: request.input.clone(),
+        approvers: i16::from(request.approvers),
+        votes: Vec::new(),
+        asked: AskedRow {
+            asked_by: request.asked_by.clone(),
+            hosts: request.hosts.clone(),
+            sandbox_permissions: request.sandbox_permissions.clone(),
+            sandbox_profile: request.sandbox_profile.clone(),
+            likeness: request.likeness,
+            findings: request
+                .decision
+                .as_ref()
+                .map_or_else(Vec::new, |decision| decision.findings.clone()),
+        },
+        remember_s: None,
     });
     Ok(())
 }

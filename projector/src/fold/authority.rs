@@ -1,10 +1,12 @@
-//! `capability_tokens`, `principals` and `policy_revisions`: events that belong to no run.
+//! `capability_tokens`, `principals`, `policy_revisions` and `remembered_approvals`: events that belong to no run.
 
 use gatewright_schemas::{
-    CapabilityToken, Event, EventBody, PrincipalId, WorkspaceId, event::PolicyActivated,
+    CapabilityToken, Event, EventBody, PrincipalId, RememberedApproval, WorkspaceId,
+    event::PolicyActivated,
 };
 use gatewright_store::projection::{
-    Batch, CapabilityTokenRow, PolicyRevisionRow, PrincipalRow, Slots, digest_bytes,
+    Batch, CapabilityTokenRow, PolicyRevisionRow, PrincipalRow, RememberedApprovalRow, Slots,
+    digest_bytes,
 };
 
 use super::Unreadable;
@@ -57,6 +59,20 @@ pub(super) fn apply(batch: &mut Batch, event: &Event, body: &EventBody) -> Resul
             }
         }
         EventBody::PolicyActivated(activated) => activate(&mut batch.revisions, event, activated)?,
+        EventBody::ApprovalRemembered(new) => {
+            remember(&mut batch.remembered, event, &new.remembered)?;
+        }
+        EventBody::ApprovalForgotten(forgotten) => {
+            let remembered = batch.remembered.find(|row| {
+                row.remembered_id == forgotten.remembered_id
+                    && row.workspace_id == event.workspace_id
+            });
+            if let Some(remembered) = remembered {
+                remembered.revoked_at = Some(forgotten.revoked_at);
+                remembered.revoked_by = Some(forgotten.by.clone());
+                remembered.revoked_reason.clone_from(&forgotten.reason);
+            }
+        }
         _ => {}
     }
     Ok(())
@@ -131,6 +147,43 @@ fn activate(
     match before {
         Some(before) => *before = row,
         None => revisions.add(row),
+    }
+    Ok(())
+}
+
+fn remember(
+    slots: &mut Slots<RememberedApprovalRow>,
+    event: &Event,
+    remembered: &RememberedApproval,
+) -> Result<(), Unreadable> {
+    let bytes = |field, digest| digest_bytes(digest).ok_or_else(|| Unreadable::field(event, field));
+    let row = RememberedApprovalRow {
+        remembered_at: remembered.remembered_at,
+        expires_at: remembered.expires_at,
+        revoked_at: remembered.revoked_at,
+        workspace_id: event.workspace_id.clone(),
+        remembered_id: remembered.remembered_id.clone(),
+        approval_id: remembered.approval_id.clone(),
+        principal_id: remembered.principal_id.clone(),
+        tool_name: remembered.tool_name.clone(),
+        revoked_by: None,
+        revoked_reason: None,
+        definition_digest: bytes("definition_digest", &remembered.definition_digest)?,
+        input_digest: remembered
+            .input_digest
+            .as_ref()
+            .map(|digest| bytes("input_digest", digest))
+            .transpose()?,
+        hosts: remembered.hosts.clone(),
+        findings: remembered.findings.clone(),
+        approved_by: remembered.approved_by.clone(),
+    };
+    let before = slots.find(|other| {
+        other.remembered_id == row.remembered_id && other.workspace_id == row.workspace_id
+    });
+    match before {
+        Some(before) => *before = row,
+        None => slots.add(row),
     }
     Ok(())
 }

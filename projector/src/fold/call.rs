@@ -27,6 +27,12 @@ pub(super) fn apply(rows: &mut RunRows, event: &Event, body: &EventBody) -> Resu
             call.approval_id = Some(request.approval_id.clone());
             Ok(())
         }
+        EventBody::ToolRequested(requested) => {
+            let (run, call) =
+                find_or_add(rows, event, &requested.tool_call_id, &requested.tool_name)?;
+            set_status(run, call, ToolCallStatus::Requested);
+            Ok(())
+        }
         EventBody::ToolInvoked(tool) => invoked(rows, event, tool),
         EventBody::ToolSucceeded(succeeded) => {
             let numbers = call_numbers(event, &succeeded.tool_call_id)?;
@@ -165,7 +171,10 @@ fn count(run: &mut RunRow, call: &ToolCallRow, by: i32) {
                 run.denied_calls += by;
             }
         }
-        ToolCallStatus::WaitingApproval | ToolCallStatus::Running | ToolCallStatus::Cancelled => {}
+        ToolCallStatus::Requested
+        | ToolCallStatus::WaitingApproval
+        | ToolCallStatus::Running
+        | ToolCallStatus::Cancelled => {}
     }
 }
 

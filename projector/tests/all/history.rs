@@ -15,12 +15,12 @@ use gatewright_schemas::{
     StepStatus, StoredCommit, Submission, Timestamp, ToolCallId, WorkspaceId, WriterId, Zone,
     chain::{ChainHead, Envelope, seal},
     event::{
-        ApprovalDecided, ApprovalExpired, ApprovalQuestion, ApprovalRequested, CapabilityGranted,
-        CapabilityRefused, CapabilityRevoked, EgressAllowed, EgressBlocked, EgressRequested,
-        PolicyActivated, PolicyDecided, PrincipalQuarantined, PrincipalRegistered,
-        PrincipalReleased, QuotaExceeded, RunCancelled, RunCompleted, RunCreated, RunFailed,
-        RunRejected, RunResumed, RunStarted, RunSuspended, StepCompleted, StepCreated, ToolFailed,
-        ToolInvoked, ToolSucceeded, WaitingFor,
+        ApprovalDecided, ApprovalExpired, ApprovalQuestion, ApprovalRequested, ApprovalVoted,
+        CapabilityGranted, CapabilityRefused, CapabilityRevoked, EgressAllowed, EgressBlocked,
+        EgressRequested, Likeness, PolicyActivated, PolicyDecided, PrincipalQuarantined,
+        PrincipalRegistered, PrincipalReleased, QuotaExceeded, RunCancelled, RunCompleted,
+        RunCreated, RunFailed, RunRejected, RunResumed, RunStarted, RunSuspended, StepCompleted,
+        StepCreated, ToolFailed, ToolInvoked, ToolSucceeded, WaitingFor,
     },
 };
 use serde_json::{Value, json};
@@ -447,8 +447,13 @@ fn request(
             input: json!({ "text": "please\u{0}" }),
             input_digest: digest("input"),
             principal_id: Some(PrincipalId::new("alice").unwrap()),
+            asked_by: None,
+            hosts: vec!["api.example.com".into()],
+            sandbox_permissions: None,
             decision: answer,
             sandbox_profile: None,
+            likeness: Likeness::Hosts,
+            approvers: 2,
             expires_at,
         }),
         EventBody::RunSuspended(RunSuspended {
@@ -502,6 +507,18 @@ fn approved(run: &str) -> Story {
     );
     story
         .commit(
+            RunStatus::WaitingApproval,
+            Gate::None,
+            1,
+            vec![EventBody::ApprovalVoted(ApprovalVoted {
+                approval_id: approval.clone(),
+                by: "carol".into(),
+                reason: None,
+                missing: 1,
+                remember_s: Some(3600),
+            })],
+        )
+        .commit(
             RunStatus::Queued,
             Gate::None,
             1,
@@ -510,6 +527,8 @@ fn approved(run: &str) -> Story {
                 approved: true,
                 by: "bob".into(),
                 reason: Some("fine".into()),
+                voted_before: vec!["carol".into()],
+                remember_s: Some(60),
             })],
         )
         .commit(
@@ -785,6 +804,8 @@ fn outcome_unknown(run: &str) -> Story {
                 approved: true,
                 by: "bob".into(),
                 reason: None,
+                voted_before: Vec::new(),
+                remember_s: None,
             })],
         )
         .commit(

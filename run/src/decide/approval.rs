@@ -1,10 +1,17 @@
 //! A run asks a person, parks, and goes on or fails with the answer.
 
+use std::time::Duration;
+
+use gatewright_policy::{
+    approval::{self, Tally},
+    context::DEFAULT_ACTOR_ID,
+    document::Approvals,
+};
 use gatewright_schemas::{
-    ApprovalId, ErrorInfo, EventBody, ReasonCode, Stage,
+    ApprovalId, ErrorInfo, EventBody, ReasonCode, Stage, Timestamp,
     event::{
-        ApprovalDecided, ApprovalExpired, ApprovalQuestion, ApprovalRequested, RunSuspended,
-        ToolFailed, WaitingFor,
+        ApprovalDecided, ApprovalExpired, ApprovalQuestion, ApprovalRequested, ApprovalVoted,
+        RunSuspended, ToolFailed, WaitingFor,
     },
 };
 
@@ -12,7 +19,16 @@ use super::{
     Asked, Turn, Undecided,
     call::{intents, push_refusals},
 };
-use crate::{Decided, PlannedCall, RunState};
+use crate::{Decided, PlannedCall, Progress, RunState, Vote, Waiting};
+
+/// The terms of an approval that is asked for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// When it lapses.
+    pub until: Timestamp,
+    /// How many different people have to say yes.
+    pub approvers: u8,
+}
 
 /// Asks for an approval of `call` and parks the run.
 pub fn park_for_approval(
@@ -54,61 +70,94 @@ pub enum Verdict {
         by: String,
         /// Why, for a person.
         reason: Option<String>,
+        /// With a yes: for how long like calls may go without asking, in seconds.
+        remember_s: Option<u64>,
     },
     /// Nobody did, in time.
     Expired,
 }
 
-/// Records the answer. With a yes the run can be woken; with a no, or none in time, the call and the run fail.
+/// By what a verdict is judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bench<'a> {
+    /// The policy's rules, now.
+    pub rules: &'a Approvals,
+    /// Further names that the asking side goes by, beside those in the run's own `runtime.policy`.
+    pub also_known_as: &'a [String],
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Records the answer. A yes may need more of them; with the last the run can be woken.
+/// With a no, or none in time, the call and the run fail. A yes that comes too late is none in time.
 pub fn answer_approval(
     state: &RunState,
     approval_id: &ApprovalId,
     verdict: Verdict,
+    bench: &Bench<'_>,
 ) -> Result<Decided, Undecided> {
     let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
+    if let Some(fate) = progress.fate_of(approval_id) {
+        return Err(Undecided::Answered(fate));
+    }
     if progress.status.is_terminal() {
         return Err(Undecided::Ended);
     }
-    let request = match &progress.waiting {
+    let waiting = match &progress.waiting {
         Some(waiting)
             if waiting.approved.is_none() && waiting.request.approval_id == *approval_id =>
         {
-            waiting.request.clone()
+            waiting
         }
         _ => return Err(Undecided::NotWaiting),
     };
+    let request = waiting.request.clone();
+    let is_over = bench.now >= request.expires_at;
     let approval_id = approval_id.clone();
     let mut decided = Decided::on(state);
     let refusal = match verdict {
-        Verdict::Decided {
-            approved,
-            by,
-            reason,
-        } => {
-            let refusal = (!approved).then(|| {
-                let because = reason
-                    .as_deref()
-                    .map(|r| format!(": {r}"))
-                    .unwrap_or_default();
-                (
-                    ReasonCode::ApprovalDenied,
-                    format!("`{by}` denied the approval{because}"),
-                )
-            });
-            decided.push(EventBody::ApprovalDecided(ApprovalDecided {
-                approval_id,
-                approved,
-                by,
-                reason,
-            }))?;
-            refusal
-        }
-        Verdict::Expired => {
+        _ if is_over => {
             decided.push(EventBody::ApprovalExpired(ApprovalExpired { approval_id }))?;
             Some((
                 ReasonCode::ApprovalExpired,
                 "nobody decided in time".to_owned(),
             ))
+        }
+        Verdict::Expired => {
+            return Err(Undecided::NotExpired {
+                expires_at: request.expires_at,
+            });
+        }
+        Verdict::Decided {
+            approved: false,
+            by,
+            reason,
+            remember_s: _,
+        } => {
+            let because = reason
+                .as_deref()
+                .map(|r| format!(": {r}"))
+                .unwrap_or_default();
+            let refusal = format!("`{by}` denied the approval{because}");
+            decided.push(EventBody::ApprovalDecided(ApprovalDecided {
+                approval_id,
+                approved: false,
+                by,
+                reason,
+                voted_before: names(&waiting.votes),
+                remember_s: None,
+            }))?;
+            Some((ReasonCode::ApprovalDenied, refusal))
+        }
+        Verdict::Decided {
+            approved: true,
+            by,
+            reason,
+            remember_s,
+        } => {
+            ensure_memorable(&request, remember_s, bench.rules)?;
+            decided.push(yes(progress, waiting, by, reason, remember_s, bench)?)?;
+            None
         }
     };
     let Some((code, reason)) = refusal else {
@@ -128,7 +177,12 @@ pub fn answer_approval(
                 executions: intents(state),
                 duration_us: 0,
             }))?;
-            decided.fail(error)?;
+            // An outside agent learns of the refusal, and says how to go on.
+            if progress.is_external() {
+                decided.wind_up()?;
+            } else {
+                decided.fail(error)?;
+            }
         }
         // The call was recorded as failed when the question was asked; with leave to go on that alone is no reason to fail.
         ApprovalQuestion::GoOnAfterUnknownOutcome => {
@@ -137,4 +191,89 @@ pub fn answer_approval(
         }
     }
     Ok(decided)
+}
+
+/// The event of one more yes: the last that was missing, or one of several.
+fn yes(
+    progress: &Progress,
+    waiting: &Waiting,
+    by: String,
+    reason: Option<String>,
+    remember_s: Option<u64>,
+    bench: &Bench<'_>,
+) -> Result<EventBody, Undecided> {
+    let request = &waiting.request;
+    let asking = progress
+        .plan
+        .calls()
+        .find(|call| call.tool_call_id == request.tool_call_id);
+    let context = asking.and_then(|call| progress.context_of(call).as_ref().ok());
+    // Under the default actor's name the fleet itself acts, not somebody who could approve.
+    let actor = context.map(|context| context.actor.actor_id.as_str());
+    let principal = request.principal_id.as_ref().map(AsRef::as_ref);
+    let requesters: Vec<&str> = actor
+        .filter(|actor| *actor != DEFAULT_ACTOR_ID)
+        .into_iter()
+        .chain(principal)
+        .chain(bench.also_known_as.iter().map(String::as_str))
+        .collect();
+    let earlier: Vec<&str> = waiting.votes.iter().map(|vote| vote.by.as_str()).collect();
+    let tally = approval::count(bench.rules, request.approvers, &requesters, &earlier, &by)?;
+    let approval_id = request.approval_id.clone();
+    Ok(match tally {
+        Tally::Pending { missing } => EventBody::ApprovalVoted(ApprovalVoted {
+            approval_id,
+            by,
+            reason,
+            missing: u8::try_from(missing).unwrap_or(u8::MAX),
+            remember_s,
+        }),
+        Tally::Granted => {
+            // Remembered only if everybody wants that, and for no longer than anybody does.
+            let wishes = waiting.votes.iter().map(|vote| vote.remember_s);
+            let remember_s = wishes.fold(remember_s, |least, wish| least.zip(wish).map(min_of));
+            EventBody::ApprovalDecided(ApprovalDecided {
+                approval_id,
+                approved: true,
+                by,
+                reason,
+                voted_before: names(&waiting.votes),
+                remember_s,
+            })
+        }
+    })
+}
+
+fn min_of((a, b): (u64, u64)) -> u64 {
+    a.min(b)
+}
+
+fn names(votes: &[Vote]) -> Vec<String> {
+    votes.iter().map(|vote| vote.by.clone()).collect()
+}
+
+/// Whether the policy lets an approval of `request` hold for that long.
+fn ensure_memorable(
+    request: &ApprovalRequested,
+    remember_s: Option<u64>,
+    rules: &Approvals,
+) -> Result<(), Undecided> {
+    let Some(wish) = remember_s else {
+        return Ok(());
+    };
+    if request.question != ApprovalQuestion::MakeTheCall {
+        return Err(Undecided::NotMemorable {
+            why: "the question is not about a call to make".to_owned(),
+        });
+    }
+    match rules.max_remember {
+        None => Err(Undecided::NotMemorable {
+            why: "the policy has no `approvals.max_remember`".to_owned(),
+        }),
+        Some(most) if Duration::from_secs(wish) > most.duration() => {
+            let why = format!("the policy's `approvals.max_remember` is {most}");
+            Err(Undecided::NotMemorable { why })
+        }
+        Some(_) => Ok(()),
+    }
 }

@@ -174,7 +174,7 @@ pub(super) fn push_refusals(
         let Some(progress) = &decided.state().progress else {
             return Err(Undecided::NotFound);
         };
-        let context = progress.context.as_ref().ok();
+        let context = progress.context_of(call).as_ref().ok();
         let body = PolicyDecided {
             tool_call_id: call.tool_call_id.clone(),
             tool_name: call.tool_name.clone(),

@@ -7,7 +7,7 @@ use gatewright_schemas::{
 use super::{Turn, Undecided, recover::push_unknown};
 use crate::{Decided, Impossible, RunState};
 
-/// Ends a run that has nothing left to call.
+/// Ends a run that has nothing left to call; one of an outside agent waits for it again.
 pub fn finish(state: &RunState, turn: Option<Turn>) -> Result<Decided, Undecided> {
     let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
     if progress.status.is_terminal() {
@@ -16,7 +16,8 @@ pub fn finish(state: &RunState, turn: Option<Turn>) -> Result<Decided, Undecided
     let mut decided = Decided::on(state);
     decided.begin(turn)?;
     decided.wind_up()?;
-    let has_ended = decided.state().status().is_some_and(RunStatus::is_terminal);
+    let goes_on = |status: RunStatus| status.is_terminal() || status.is_parked();
+    let has_ended = decided.state().status().is_some_and(goes_on);
     has_ended.then_some(decided).ok_or_else(|| {
         let completed = Impossible {
             event: EventType::RunCompleted,

@@ -1,16 +1,16 @@
 //! A call whose outcome nobody knows: its intent is recorded, its outcome is not, and it may not be repeated.
 
 use gatewright_schemas::{
-    Decision, ErrorInfo, EventBody, OnUnknownOutcome, ReasonCode, Stage, Timestamp,
-    event::{ApprovalQuestion, ApprovalRequested, ToolFailed},
+    Decision, ErrorInfo, EventBody, OnUnknownOutcome, ReasonCode, Stage,
+    event::{ApprovalQuestion, ApprovalRequested, Likeness, ToolFailed},
 };
 
-use super::{Turn, Undecided, approval::push_request};
+use super::{Terms, Turn, Undecided, approval::push_request};
 use crate::{Decided, OpenCall, PlannedCall, RunState};
 
 /// Records that nobody knows whether the open call took effect. The run fails, goes on or asks a person, as it wished.
 ///
-/// `why` is told to people; `ask_until` is when such a question lapses; `events` are recorded before.
+/// `why` is told to people; `terms` are those of such a question; `events` are recorded before.
 pub fn lose(
     state: &RunState,
     turn: Option<Turn>,
@@ -18,11 +18,12 @@ pub fn lose(
     open: &OpenCall,
     events: Vec<EventBody>,
     why: &str,
-    ask_until: Timestamp,
+    terms: Terms,
 ) -> Result<Decided, Undecided> {
     let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
     let asks =
         progress.created.submission.input.runtime.on_unknown_outcome == OnUnknownOutcome::AskHuman;
+    let context = progress.context_of(call).as_ref().ok();
     let request = ApprovalRequested {
         approval_id: progress.next_approval_id(&call.tool_call_id),
         question: ApprovalQuestion::GoOnAfterUnknownOutcome,
@@ -31,14 +32,15 @@ pub fn lose(
         definition_digest: open.definition_digest.clone(),
         input: open.shown_input.clone(),
         input_digest: open.input_digest.clone(),
-        principal_id: progress
-            .context
-            .as_ref()
-            .ok()
-            .and_then(|c| c.principal_id.clone()),
+        principal_id: context.and_then(|context| context.principal_id.clone()),
+        asked_by: context.map(|context| context.actor.clone()),
+        hosts: Vec::new(),
+        sandbox_permissions: call.sandbox_permissions.clone(),
         decision: None,
         sandbox_profile: None,
-        expires_at: ask_until,
+        likeness: Likeness::Input,
+        approvers: terms.approvers,
+        expires_at: terms.until,
     };
     let mut decided = Decided::on(state);
     decided.begin(turn)?;

@@ -1,5 +1,6 @@
+use gatewright_policy::{approval::VoteRefused, document::Approvals};
 use gatewright_run::{
-    Next,
+    Fate, Next,
     decide::{self, Undecided, Verdict},
     next,
 };
@@ -8,7 +9,9 @@ use gatewright_schemas::{
 };
 use serde_json::json;
 
-use crate::world::{Did, Story, ask, enforced, request, snapshot, tonight};
+use crate::world::{
+    Did, Story, ask, enforced, noon, request, says, says_yes_for, snapshot, tonight,
+};
 
 fn parked(tool: &str) -> Story {
     let mut story = Story::calling(&[&[tool]]);
@@ -148,8 +151,7 @@ fn a_no_fails_the_run_also_where_failures_are_passed_over() {
 #[test]
 fn silence_fails_the_call_and_the_run() {
     let mut story = parked("pay");
-    let id = story.approval_id();
-    let expired = decide::answer_approval(&story.state, &id, Verdict::Expired);
+    let expired = story.answer(Verdict::Expired);
     assert_eq!(
         story.append(expired),
         [
@@ -170,29 +172,225 @@ fn silence_fails_the_call_and_the_run() {
 #[test]
 fn an_approval_is_answered_once_and_only_the_one_that_is_asked_for() {
     let mut story = parked("pay");
-    let yes = || Verdict::Decided {
-        approved: true,
-        by: "ann".into(),
-        reason: None,
-    };
+    let rules = Approvals::default();
     let other = ApprovalId::new("acme.r1.1.1.a2").unwrap();
     assert_eq!(
-        decide::answer_approval(&story.state, &other, yes()).unwrap_err(),
+        story
+            .answer_at(&other, says("ann", true), &rules, noon())
+            .unwrap_err(),
         Undecided::NotWaiting
     );
     let id = story.approval_id();
     story.decide_approval(true);
-    for verdict in [yes(), Verdict::Expired] {
-        assert_eq!(
-            decide::answer_approval(&story.state, &id, verdict).unwrap_err(),
-            Undecided::NotWaiting
-        );
+    for verdict in [says("ann", true), says("ben", false), Verdict::Expired] {
+        let again = story.answer_at(&id, verdict, &rules, tonight());
+        assert_eq!(again.unwrap_err(), Undecided::Answered(Fate::Approved));
     }
     story.work_off();
+    let late = story.answer_at(&id, says("ann", true), &rules, noon());
+    assert_eq!(late.unwrap_err(), Undecided::Answered(Fate::Used));
+}
+
+#[test]
+fn what_became_of_an_approval_is_known_after_the_runs_end() {
+    let rules = Approvals::default();
+    let fates = [
+        (says("ann", false), Fate::Denied),
+        (Verdict::Expired, Fate::Expired),
+    ];
+    for (verdict, fate) in fates {
+        let mut story = parked("pay");
+        let id = story.approval_id();
+        let answered = story.answer(verdict);
+        story.append(answered);
+        let late = story.answer_at(&id, says("ben", true), &rules, noon());
+        assert_eq!(late.unwrap_err(), Undecided::Answered(fate));
+    }
+    let mut story = parked("pay");
+    let id = story.approval_id();
+    let cancelled = decide::cancel(&story.state, "ann".into(), None);
+    story.append(cancelled);
+    let late = story.answer_at(&id, says("ben", true), &rules, noon());
+    assert_eq!(late.unwrap_err(), Undecided::Ended);
+}
+
+#[test]
+fn a_yes_that_comes_when_the_time_is_over_is_none() {
+    let mut story = parked("pay");
+    let id = story.approval_id();
+    let late = story.answer_at(&id, says("ann", true), &Approvals::default(), tonight());
     assert_eq!(
-        decide::answer_approval(&story.state, &id, yes()).unwrap_err(),
-        Undecided::Ended
+        story.append(late),
+        [
+            "approval.expired",
+            "tool.failed",
+            "step.completed",
+            "run.failed"
+        ]
     );
+}
+
+#[test]
+fn nobody_lets_an_approval_lapse_before_its_time() {
+    let story = parked("pay");
+    let id = story.approval_id();
+    let early = story.answer_at(&id, Verdict::Expired, &Approvals::default(), noon());
+    assert_eq!(
+        early.unwrap_err(),
+        Undecided::NotExpired {
+            expires_at: tonight()
+        }
+    );
+}
+
+fn two() -> Approvals {
+    Approvals {
+        approvers: 2,
+        ..Approvals::default()
+    }
+}
+
+#[test]
+fn where_two_must_approve_one_yes_leaves_the_run_parked() {
+    let mut story = parked("pay");
+    let id = story.approval_id();
+    let first = story.answer_at(&id, says("ann", true), &two(), noon());
+    assert_eq!(story.append(first), ["approval.voted"]);
+    assert_eq!(story.status(), RunStatus::WaitingApproval);
+    let again = story.answer_at(&id, says("ANN", true), &two(), noon());
+    assert_eq!(
+        again.unwrap_err(),
+        Undecided::Vote(VoteRefused::VotedAlready)
+    );
+    let second = story.answer_at(&id, says("ben", true), &two(), noon());
+    assert_eq!(story.append(second), ["approval.decided"]);
+    assert_eq!(story.status(), RunStatus::Queued);
+    let bodies = story.last_bodies();
+    let EventBody::ApprovalDecided(decided) = &bodies[0] else {
+        panic!("{bodies:?}");
+    };
+    assert_eq!(
+        (decided.by.as_str(), &decided.voted_before[..]),
+        ("ben", &["ann".to_owned()][..])
+    );
+    let progress = story.state.progress.as_ref().unwrap();
+    assert_eq!(progress.waiting.as_ref().unwrap().votes.len(), 2);
+    assert_eq!(story.work_off(), RunStatus::Succeeded);
+}
+
+#[test]
+fn one_no_is_enough_where_two_must_approve() {
+    let mut story = parked("pay");
+    let id = story.approval_id();
+    let first = story.answer_at(&id, says("ann", true), &two(), noon());
+    story.append(first);
+    let second = story.answer_at(&id, says("ben", false), &two(), noon());
+    story.append(second);
+    assert_eq!(story.status(), RunStatus::Failed);
+}
+
+#[test]
+fn an_approval_of_one_is_not_enough_once_the_policy_wants_two() {
+    let mut story = parked("pay");
+    story.decide_approval(true);
+    story = story.under(snapshot(
+        "default = \"allow\"\nrequire_approval = [\"pay\"]\napprovals.approvers = 2\n",
+    ));
+    assert_eq!(story.work_well(), Did::Refused);
+    let bodies = story.last_bodies();
+    let denied = bodies.iter().find_map(|body| match body {
+        EventBody::PolicyDenied(denied) => Some(denied.decision.reason_code),
+        _ => None,
+    });
+    assert_eq!(denied, Some(ReasonCode::ApprovalNotGranted));
+}
+
+#[test]
+fn whoever_asks_may_not_approve_under_any_of_their_names() {
+    let story = {
+        let mut story = Story::of(&json!({
+            "policy": { "principal_id": "p-robot", "actor_type": "user", "actor_id": "rob" },
+            "steps": [{ "tool_calls": [{ "tool": "pay" }] }]
+        }));
+        assert_eq!(story.work_well(), Did::Parked);
+        story
+    };
+    let id = story.approval_id();
+    // `robot` is what the authority knows the principal as.
+    for name in ["rob", "p-robot", "robot", "ROBOT"] {
+        let own = story.answer_at(&id, says(name, true), &Approvals::default(), noon());
+        assert_eq!(
+            own.unwrap_err(),
+            Undecided::Vote(VoteRefused::Requester),
+            "{name}"
+        );
+    }
+    assert!(story.answer(says("robot", false)).is_ok(), "a no is heard");
+}
+
+#[test]
+fn an_approval_is_remembered_as_long_as_the_most_cautious_wants_and_the_policy_allows() {
+    let rules = Approvals {
+        max_remember: Some("1h".parse().unwrap()),
+        ..two()
+    };
+    let remembered = |first: Verdict, second: Verdict| {
+        let mut story = parked("pay");
+        let id = story.approval_id();
+        for verdict in [first, second] {
+            let answered = story.answer_at(&id, verdict, &rules, noon());
+            story.append(answered);
+        }
+        match &story.last_bodies()[..] {
+            [EventBody::ApprovalDecided(decided)] => decided.remember_s,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        remembered(says_yes_for("ann", 60), says_yes_for("ben", 3600)),
+        Some(60)
+    );
+    assert_eq!(remembered(says_yes_for("ann", 60), says("ben", true)), None);
+    assert_eq!(remembered(says("ann", true), says_yes_for("ben", 60)), None);
+
+    let story = parked("pay");
+    let id = story.approval_id();
+    for (rules, seconds) in [(&rules, 3601), (&Approvals::default(), 1)] {
+        let refused = story.answer_at(&id, says_yes_for("ann", seconds), rules, noon());
+        assert!(matches!(refused, Err(Undecided::NotMemorable { .. })));
+    }
+}
+
+#[test]
+fn a_repetition_under_the_same_key_needs_no_second_approval() {
+    let mut story = parked("renew");
+    let id = story.approval_id();
+    story.decide_approval(true);
+    assert_eq!(story.work_well(), Did::Invoked);
+    story.crash();
+    assert_eq!(story.work_well(), Did::Invoked);
+    let bodies = story.last_bodies();
+    let EventBody::ToolInvoked(again) = &bodies[1] else {
+        panic!("{bodies:?}");
+    };
+    assert_eq!(again.approval_id, Some(id));
+    assert_eq!(story.work_off(), RunStatus::Succeeded);
+}
+
+#[test]
+fn an_approval_that_was_not_spent_is_not_spent_by_the_next_call() {
+    let mut story = Story::of(&json!({ "steps": [{ "tool_calls": [
+        { "tool": "pay", "on_failure": "continue" }, { "tool": "read" }
+    ] }] }));
+    story.work_off();
+    let id = story.approval_id();
+    story.decide_approval(true);
+    story = story.under(snapshot(
+        "default = \"allow\"\nkill_switches.tools = [\"pay\"]\n",
+    ));
+    assert_eq!(story.work_off(), RunStatus::Succeeded);
+    let progress = story.state.progress.as_ref().unwrap();
+    assert_eq!(progress.fate_of(&id), Some(Fate::Approved));
 }
 
 #[test]

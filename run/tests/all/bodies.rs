@@ -4,15 +4,17 @@ use gatewright_run::RunState;
 use gatewright_schemas::{
     ApprovalId, CapabilityToken, CapabilityTokenId, Commit, CommitId, Decision, DecisionRecord,
     Digest, Effect, EnforcementMode, ErrorInfo, Event, EventBody, EventType, PrincipalId,
-    Quarantine, ReasonCode, Scopes, Stage, StepStatus, ToolCallId, WorkspaceId, Zone,
+    Quarantine, ReasonCode, RememberedApproval, RememberedApprovalId, Scopes, Stage, StepStatus,
+    ToolCallId, WorkspaceId, Zone,
     chain::{self, Envelope},
     event::{
-        Actor, ApprovalDecided, ApprovalExpired, ApprovalQuestion, ApprovalRequested,
-        CapabilityGranted, CapabilityRefused, CapabilityRevoked, EgressAllowed, EgressBlocked,
-        EgressRequested, PolicyActivated, PolicyDecided, PrincipalQuarantined, PrincipalRegistered,
+        Actor, ApprovalDecided, ApprovalExpired, ApprovalForgotten, ApprovalQuestion,
+        ApprovalRemembered, ApprovalRequested, ApprovalVoted, CapabilityGranted, CapabilityRefused,
+        CapabilityRevoked, EgressAllowed, EgressBlocked, EgressRequested, Likeness,
+        PolicyActivated, PolicyDecided, PrincipalQuarantined, PrincipalRegistered,
         PrincipalReleased, QuotaExceeded, RunCancelled, RunCompleted, RunFailed, RunRejected,
         RunResumed, RunStarted, RunSuspended, StepCompleted, StepCreated, ToolFailed, ToolInvoked,
-        ToolSucceeded, WaitingFor,
+        ToolRequested, ToolSucceeded, WaitingFor,
     },
 };
 use serde_json::json;
@@ -39,7 +41,9 @@ impl Fit {
         let progress = state.progress.as_ref();
         let call = progress
             .and_then(|p| p.current_call())
-            .map_or_else(first_call, |call| call.tool_call_id.clone());
+            .map(|call| call.tool_call_id.clone())
+            .or_else(|| progress.and_then(|p| p.next_call_id()))
+            .unwrap_or_else(first_call);
         let waiting = progress.and_then(|p| p.waiting.as_ref());
         Self {
             approval: waiting.map_or_else(
@@ -70,6 +74,10 @@ fn principal() -> PrincipalId {
 
 fn token() -> CapabilityTokenId {
     CapabilityTokenId::new("t1").unwrap()
+}
+
+fn remembered() -> RememberedApprovalId {
+    RememberedApprovalId::new("rem-1").unwrap()
 }
 
 fn why() -> ErrorInfo {
@@ -150,6 +158,15 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
         EventType::StepCompleted => EventBody::StepCompleted(StepCompleted {
             status: fit.step_status,
         }),
+        EventType::ToolRequested => EventBody::ToolRequested(ToolRequested {
+            tool_call_id: fit.call.clone(),
+            tool_name: "read".into(),
+            input: json!({}),
+            request_key: "key".into(),
+            sandbox_permissions: None,
+            policy: serde_json::Value::Null,
+            secrets: None,
+        }),
         EventType::ToolInvoked => EventBody::ToolInvoked(ToolInvoked {
             tool_call_id: fit.call.clone(),
             tool_name: "read".into(),
@@ -201,18 +218,56 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             input: json!({}),
             input_digest: fit.input_digest.clone(),
             principal_id: None,
+            asked_by: None,
+            hosts: Vec::new(),
+            sandbox_permissions: None,
             decision: None,
             sandbox_profile: None,
+            likeness: Likeness::Input,
+            approvers: 1,
             expires_at: tonight(),
+        }),
+        EventType::ApprovalVoted => EventBody::ApprovalVoted(ApprovalVoted {
+            approval_id: fit.approval.clone(),
+            by: "ben".into(),
+            reason: None,
+            missing: 1,
+            remember_s: None,
         }),
         EventType::ApprovalDecided => EventBody::ApprovalDecided(ApprovalDecided {
             approval_id: fit.approval.clone(),
             approved: fit.approved,
             by: "ann".into(),
             reason: None,
+            voted_before: Vec::new(),
+            remember_s: None,
         }),
         EventType::ApprovalExpired => EventBody::ApprovalExpired(ApprovalExpired {
             approval_id: fit.approval.clone(),
+        }),
+        EventType::ApprovalRemembered => EventBody::ApprovalRemembered(ApprovalRemembered {
+            remembered: RememberedApproval {
+                remembered_id: remembered(),
+                workspace_id: WorkspaceId::new("acme").unwrap(),
+                approval_id: fit.approval.clone(),
+                principal_id: Some(principal()),
+                tool_name: "read".into(),
+                definition_digest: Digest::of(&json!({ "tool": "read" })),
+                hosts: Vec::new(),
+                input_digest: Some(fit.input_digest.clone()),
+                sandbox_profile: None,
+                findings: vec![ReasonCode::ToolRequiresApproval],
+                approved_by: vec!["ann".into()],
+                remembered_at: tonight(),
+                expires_at: tonight(),
+                revoked_at: None,
+            },
+        }),
+        EventType::ApprovalForgotten => EventBody::ApprovalForgotten(ApprovalForgotten {
+            remembered_id: remembered(),
+            revoked_at: tonight(),
+            by: "ann".into(),
+            reason: None,
         }),
         EventType::EgressRequested => EventBody::EgressRequested(EgressRequested {
             tool_call_id: fit.call.clone(),

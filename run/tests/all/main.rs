@@ -14,6 +14,7 @@ mod approvals;
 mod bodies;
 mod calls;
 mod endings;
+mod external;
 mod folding;
 mod matrix;
 mod model;

@@ -31,11 +31,19 @@ fn states() -> Vec<(&'static str, RunState)> {
     waiting.work_well();
     let mut approved = waiting.clone();
     approved.decide_approval(true);
-    let actor = Fit {
-        waiting_for_actor: true,
-        ..Fit::of(&started)
-    };
-    let waiting_actor = after(&started, &body(EventType::RunSuspended, &actor));
+    let agents = Story::of(&json!({ "actor": "external" }));
+    let mut opened = agents.clone();
+    let step = decide::open_step(&opened.state, None);
+    opened.append(step);
+    let requested = after(
+        &opened.state,
+        &body(EventType::ToolRequested, &Fit::of(&opened.state)),
+    );
+    let begun = after(
+        &requested,
+        &body(EventType::RunStarted, &Fit::of(&requested)),
+    );
+    let answered = after(&begun, &body(EventType::ToolFailed, &Fit::of(&begun)));
     let asked = after(
         &between.state,
         &body(EventType::ApprovalRequested, &Fit::of(&between.state)),
@@ -91,7 +99,10 @@ fn states() -> Vec<(&'static str, RunState)> {
         ("waiting, call interrupted", interrupted.state),
         ("waiting, call lost", lost),
         ("approved", approved.state),
-        ("waiting for actor", waiting_actor),
+        ("waiting for actor, no step open", agents.state),
+        ("waiting for actor, step open", opened.state),
+        ("actor's call to make", requested),
+        ("actor's call over, not parked", answered),
         ("succeeded", succeeded.state),
         ("failed", failed.state),
         ("cancelled", cancelled.state().clone()),

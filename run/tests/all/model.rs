@@ -124,17 +124,14 @@ impl Story {
                 self.decide_approval(approved);
             }
             Move::Lapse if status == RunStatus::WaitingApproval => {
-                let id = self.approval_id();
-                let lapsed = decide::answer_approval(&self.state, &id, Verdict::Expired);
+                let lapsed = self.answer(Verdict::Expired);
                 self.append(lapsed);
             }
             Move::Answer { .. } | Move::Lapse => {
-                if let Some(waiting) = &self.state.progress.as_ref().unwrap().waiting {
-                    let id = &waiting.request.approval_id;
-                    let late = decide::answer_approval(&self.state, id, Verdict::Expired);
+                if self.state.progress.as_ref().unwrap().waiting.is_some() {
                     assert!(matches!(
-                        late,
-                        Err(Undecided::NotWaiting | Undecided::Ended)
+                        self.answer(Verdict::Expired),
+                        Err(Undecided::Answered(_) | Undecided::Ended)
                     ));
                 }
             }

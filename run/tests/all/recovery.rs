@@ -9,7 +9,7 @@ use gatewright_schemas::{
 };
 use serde_json::json;
 
-use crate::world::{Did, Story, ask, enforced, invocation, lose};
+use crate::world::{Did, Story, ask, enforced, invocation, lose, says};
 
 fn asking_a_person(on_failure: &str, tools: &[&str]) -> Story {
     let calls: Vec<_> = tools
@@ -174,18 +174,10 @@ fn with_a_yes_after_the_last_call_the_run_completes() {
 fn with_a_no_or_silence_the_run_fails() {
     for on_failure in ["fail", "continue"] {
         for tools in [&["send"][..], &["send", "read"]] {
-            for verdict in [
-                Verdict::Expired,
-                Verdict::Decided {
-                    approved: false,
-                    by: "ann".into(),
-                    reason: None,
-                },
-            ] {
+            for verdict in [Verdict::Expired, says("ann", false)] {
                 let mut story = asking_a_person(on_failure, tools);
                 story.work_well();
-                let id = story.approval_id();
-                let answered = decide::answer_approval(&story.state, &id, verdict);
+                let answered = story.answer(verdict);
                 let told = story.append(answered);
                 assert_eq!(
                     told[1..],

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use gatewright_policy::{
     CompiledPolicy, Grant, GrantState, Permit, PolicyDocument, QuotaAnswer, Snapshot,
-    ToolCallRequest, ToolFacts, authorize_tool_call, grant::approvable, host::hosts_in,
+    ToolCallRequest, ToolFacts, authorize_tool_call, document::Approvals, grant::approvable,
+    host::hosts_in,
 };
 use gatewright_run::{
     Decided, Next, OpenCall, PlannedCall, RunState, Sealed, Stamp,
-    decide::{self, Asked, Invocation, Outcome, Turn, Undecided, Verdict},
+    decide::{self, Asked, Bench, Invocation, Outcome, Terms, Turn, Undecided, Verdict},
     next,
 };
 use gatewright_schemas::{
     ApprovalId, CommitId, DataAccess, Decision, Digest, Effect, ErrorInfo, EventBody, OnApproval,
     ReasonCode, RunId, RunStatus, Stage, Submission, Timestamp, WorkspaceId, WriterId,
-    event::{ApprovalQuestion, ApprovalRequested, RunCreated},
+    event::{ApprovalQuestion, ApprovalRequested, Likeness, RunCreated},
 };
 use serde_json::{Value, json};
 
@@ -346,13 +347,33 @@ impl Story {
 
     #[track_caller]
     pub fn decide_approval(&mut self, approved: bool) -> Vec<&'static str> {
-        let verdict = Verdict::Decided {
-            approved,
-            by: "ann".into(),
-            reason: Some("because".into()),
+        let answered = self.answer(says("ann", approved));
+        self.append(answered)
+    }
+
+    /// What comes of a verdict on the approval that the run waits for: a person's at noon, nobody's when it lapses.
+    pub fn answer(&self, verdict: Verdict) -> Result<Decided, Undecided> {
+        let now = match verdict {
+            Verdict::Decided { .. } => noon(),
+            Verdict::Expired => tonight(),
         };
-        let id = self.approval_id();
-        self.append(decide::answer_approval(&self.state, &id, verdict))
+        self.answer_at(&self.approval_id(), verdict, &Approvals::default(), now)
+    }
+
+    /// What comes of a verdict on any approval, by these rules, at that time.
+    pub fn answer_at(
+        &self,
+        approval: &ApprovalId,
+        verdict: Verdict,
+        rules: &Approvals,
+        now: Timestamp,
+    ) -> Result<Decided, Undecided> {
+        let bench = Bench {
+            rules,
+            also_known_as: &["robot".to_owned()],
+            now,
+        };
+        decide::answer_approval(&self.state, approval, verdict, &bench)
     }
 
     #[track_caller]
@@ -371,6 +392,26 @@ impl Story {
     }
 }
 
+/// A person's answer.
+pub fn says(who: &str, approved: bool) -> Verdict {
+    Verdict::Decided {
+        approved,
+        by: who.into(),
+        reason: Some("because".into()),
+        remember_s: None,
+    }
+}
+
+/// A yes for a while.
+pub fn says_yes_for(who: &str, seconds: u64) -> Verdict {
+    Verdict::Decided {
+        approved: true,
+        by: who.into(),
+        reason: None,
+        remember_s: Some(seconds),
+    }
+}
+
 pub fn lose(
     state: &RunState,
     turn: Option<Turn>,
@@ -384,7 +425,10 @@ pub fn lose(
         open,
         Vec::new(),
         "its worker died",
-        tonight(),
+        Terms {
+            until: tonight(),
+            approvers: 1,
+        },
     )
 }
 
@@ -413,9 +457,14 @@ pub fn ask(state: &RunState, call: &PlannedCall, gate: &Snapshot) -> (Asked, Opt
         hosts: hosts_in(&call.input),
         sandbox_permissions: call.sandbox_permissions.clone(),
     };
+    let spent = progress
+        .open_call
+        .as_ref()
+        .and_then(|open| open.spent.as_ref());
     let grant = progress
         .waiting
         .as_ref()
+        .or(spent)
         .filter(|waiting| {
             waiting.request.tool_call_id == call.tool_call_id
                 && waiting.request.question == ApprovalQuestion::MakeTheCall
@@ -430,6 +479,7 @@ pub fn ask(state: &RunState, call: &PlannedCall, gate: &Snapshot) -> (Asked, Opt
             principal_id: waiting.request.principal_id.clone(),
             sandbox_profile: None,
             granted_findings: approvable(&waiting.request.decision),
+            approved_by: waiting.votes.len(),
             expires_at: waiting.request.expires_at,
             state: GrantState::Granted,
         });
@@ -469,6 +519,7 @@ pub fn invocation<'a>(
         approval_id: progress
             .waiting
             .as_ref()
+            .or(progress.open_call.as_ref().and_then(|o| o.spent.as_ref()))
             .filter(|_| spends_approval)
             .map(|w| w.request.approval_id.clone()),
         before: Vec::new(),
@@ -491,8 +542,13 @@ pub fn request(state: &RunState, call: &PlannedCall, asked: &Asked) -> ApprovalR
             .as_ref()
             .ok()
             .and_then(|c| c.principal_id.clone()),
+        asked_by: progress.context.as_ref().ok().map(|c| c.actor.clone()),
+        hosts: Vec::new(),
+        sandbox_permissions: call.sandbox_permissions.clone(),
         decision: Some(asked.record.clone()),
         sandbox_profile: None,
+        likeness: Likeness::Input,
+        approvers: 1,
         expires_at: tonight(),
     }
 }

@@ -1,9 +1,10 @@
 //! A row of `approvals`.
 
 use gatewright_schemas::{
-    ApprovalId, PrincipalId, ReasonCode, RunId, Timestamp, ToolCallId, WorkspaceId,
-    event::ApprovalQuestion,
+    Actor, ApprovalId, Finding, PrincipalId, ReasonCode, RunId, Timestamp, ToolCallId, WorkspaceId,
+    event::{ApprovalQuestion, Likeness, SandboxProfileShown},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{copy::Row, row::Table, words::words};
@@ -52,13 +53,45 @@ pub struct ApprovalRow {
     pub definition_digest: [u8; 32],
     pub input_digest: [u8; 32],
     pub input: Value,
+    pub approvers: i16,
+    pub votes: Vec<VoteRow>,
+    pub asked: AskedRow,
+    pub remember_s: Option<i64>,
+}
+
+/// An entry of `approvals.votes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "the columns are described where they are made, in `migrations/`"
+)]
+pub struct VoteRow {
+    pub by: String,
+    pub at: Timestamp,
+    pub reason: Option<String>,
+}
+
+/// `approvals.asked`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "the columns are described where they are made, in `migrations/`"
+)]
+pub struct AskedRow {
+    pub asked_by: Option<Actor>,
+    pub hosts: Vec<String>,
+    pub sandbox_permissions: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_profile: Option<SandboxProfileShown>,
+    pub likeness: Likeness,
+    pub findings: Vec<Finding>,
 }
 
 impl Table for ApprovalRow {
     const COPY: &'static str = "copy approvals (requested_at, expires_at, decided_at, used_at, requested_seq, workspace_id, \
         run_id, approval_id, tool_call_id, status, question, reason_code, principal_id, tool_name, decided_by, reason, \
-        definition_digest, input_digest, input) from stdin (format binary)";
-    const FIELDS: i16 = 19;
+        definition_digest, input_digest, input, approvers, votes, asked, remember_s) from stdin (format binary)";
+    const FIELDS: i16 = 23;
 
     fn fields(&self, row: &mut Row<'_>) {
         row.time(self.requested_at);
@@ -80,6 +113,10 @@ impl Table for ApprovalRow {
         row.bytes(Some(&self.definition_digest));
         row.bytes(Some(&self.input_digest));
         row.json(Some(&self.input));
+        row.smallint(self.approvers);
+        row.json(Some(&self.votes));
+        row.json(Some(&self.asked));
+        row.bigint(self.remember_s);
     }
 }
 

@@ -6,7 +6,8 @@ use gatewright_schemas::{Event, EventId, RunId, StoredCommit, Timestamp, Workspa
 
 use super::{
     ApprovalRow, CapabilityTokenRow, DecisionRow, EgressRow, PolicyRevisionRow, PrincipalRow,
-    RunRow, StepRow, ToolCallRow, UnstorableEvent, copy::CopyBuffer, event, row::Table,
+    RememberedApprovalRow, RunRow, StepRow, ToolCallRow, UnstorableEvent, copy::CopyBuffer, event,
+    row::Table,
 };
 
 /// At most this many live runs stay in memory from one batch to the next.
@@ -31,6 +32,8 @@ pub struct Batch {
     pub principals: Slots<PrincipalRow>,
     /// `policy_revisions`.
     pub revisions: Slots<PolicyRevisionRow>,
+    /// `remembered_approvals`.
+    pub remembered: Slots<RememberedApprovalRow>,
     /// The last commit that was folded into it; absent when none was since the last write.
     pub position: Option<Position>,
 }
@@ -59,6 +62,7 @@ impl Batch {
         self.tokens = Slots::default();
         self.principals = Slots::default();
         self.revisions = Slots::default();
+        self.remembered = Slots::default();
         self.position = None;
         self.runs.settle();
     }

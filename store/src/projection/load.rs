@@ -1,11 +1,13 @@
 //! Reading the rows that a fold will touch.
 
-use gatewright_schemas::{CapabilityTokenId, PrincipalId, RunId, ToolCallId, WorkspaceId};
+use gatewright_schemas::{
+    CapabilityTokenId, PrincipalId, RememberedApprovalId, RunId, ToolCallId, WorkspaceId,
+};
 use sqlx::PgConnection;
 
 use super::{
-    ApprovalRow, Batch, CapabilityTokenRow, EgressRow, PrincipalRow, RunRow, StepRow, ToolCallRow,
-    batch::RunRows,
+    ApprovalRow, Batch, CapabilityTokenRow, EgressRow, PrincipalRow, RememberedApprovalRow, RunRow,
+    StepRow, ToolCallRow, batch::RunRows,
 };
 use crate::StoreError;
 
@@ -22,6 +24,8 @@ pub struct Needs {
     pub tokens: Vec<(WorkspaceId, CapabilityTokenId)>,
     /// Principals.
     pub principals: Vec<(WorkspaceId, PrincipalId)>,
+    /// Remembered approvals.
+    pub remembered: Vec<(WorkspaceId, RememberedApprovalId)>,
 }
 
 const READING: &str = "read the rows that the fold continues";
@@ -79,6 +83,9 @@ pub(super) async fn load(
     }
     if !needs.principals.is_empty() {
         principals(connection, needs, batch).await?;
+    }
+    if !needs.remembered.is_empty() {
+        remembered(connection, needs, batch).await?;
     }
     Ok(())
 }
@@ -255,7 +262,7 @@ async fn approvals(
     let rows = sqlx::query!(
         r#"select requested_at, expires_at, decided_at, used_at, requested_seq, workspace_id, run_id, approval_id,
             tool_call_id, status, question, reason_code, principal_id, tool_name, decided_by, reason, definition_digest,
-            input_digest, input::text as "input!"
+            input_digest, input::text as "input!", approvers, votes::text as "votes!", asked::text as "asked!", remember_s
          from approvals
          where (workspace_id, run_id) in (select * from unnest($1::text[], $2::text[]))
          order by workspace_id, run_id, requested_seq"#,
@@ -286,6 +293,10 @@ async fn approvals(
             definition_digest: read_digest("definition_digest", &row.definition_digest)?,
             input_digest: read_digest("input_digest", &row.input_digest)?,
             input: read_json("input", &row.input)?,
+            approvers: row.approvers,
+            votes: read_json("votes", &row.votes)?,
+            asked: read_json("asked", &row.asked)?,
+            remember_s: row.remember_s,
         };
         if let Some(run) = batch.runs.peek(&approval.workspace_id, &approval.run_id) {
             run.approvals.admit(approval);
@@ -406,6 +417,49 @@ async fn principals(
             actor_id: row.actor_id,
             quarantine_reason: row.quarantine_reason,
             quarantined_by: row.quarantined_by,
+        });
+    }
+    Ok(())
+}
+
+async fn remembered(
+    connection: &mut PgConnection,
+    needs: &Needs,
+    batch: &mut Batch,
+) -> Result<(), StoreError> {
+    let (workspaces, ids) = columns(needs.remembered.iter().map(|(w, r)| (w, r)));
+    let rows = sqlx::query!(
+        r#"select remembered_at, expires_at, revoked_at, workspace_id, remembered_id, approval_id, principal_id, tool_name,
+            revoked_by, revoked_reason, definition_digest, input_digest, hosts::text as "hosts!",
+            findings::text as "findings!", approved_by::text as "approved_by!"
+         from remembered_approvals
+         where (workspace_id, remembered_id) in (select * from unnest($1::text[], $2::text[]))"#,
+        &workspaces,
+        &ids
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::during(READING))?;
+    for row in rows {
+        batch.remembered.admit(RememberedApprovalRow {
+            remembered_at: row.remembered_at.into(),
+            expires_at: row.expires_at.into(),
+            revoked_at: row.revoked_at.map(Into::into),
+            workspace_id: read("workspace_id", &row.workspace_id)?,
+            remembered_id: read("remembered_id", &row.remembered_id)?,
+            approval_id: read("approval_id", &row.approval_id)?,
+            principal_id: read_optional("principal_id", row.principal_id)?,
+            tool_name: row.tool_name,
+            revoked_by: row.revoked_by,
+            revoked_reason: row.revoked_reason,
+            definition_digest: read_digest("definition_digest", &row.definition_digest)?,
+            input_digest: row
+                .input_digest
+                .map(|bytes| read_digest("input_digest", &bytes))
+                .transpose()?,
+            hosts: read_json("hosts", &row.hosts)?,
+            findings: read_json("findings", &row.findings)?,
+            approved_by: read_json("approved_by", &row.approved_by)?,
         });
     }
     Ok(())

@@ -262,7 +262,8 @@ impl Tables<'_> {
             .await?;
         self.copy_rows(of(&batch.tokens)).await?;
         self.copy_rows(of(&batch.principals)).await?;
-        self.copy_rows(of(&batch.revisions)).await
+        self.copy_rows(of(&batch.revisions)).await?;
+        self.copy_rows(of(&batch.remembered)).await
     }
 
     async fn copy_rows<'r, T: Table + 'r>(
@@ -417,6 +418,20 @@ impl Tables<'_> {
                  where r.workspace_id = k.workspace_id and r.revision = k.revision",
                 &keys.workspaces,
                 &revisions
+            )
+            .execute(&mut *self.connection)
+            .await?;
+        }
+        let keys = Keys::of(
+            of(&batch.remembered)
+                .map(|row| (row.workspace_id.as_str(), row.remembered_id.as_str(), "")),
+        );
+        if !keys.is_empty() {
+            sqlx::query!(
+                "delete from remembered_approvals r using unnest($1::text[], $2::text[]) as k (workspace_id, remembered_id)
+                 where r.workspace_id = k.workspace_id and r.remembered_id = k.remembered_id",
+                &keys.workspaces,
+                &keys.seconds
             )
             .execute(&mut *self.connection)
             .await?;

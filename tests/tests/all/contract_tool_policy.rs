@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use gatewright_schemas::{
-    Command, DataAccess, EventType, Reply, RunId, RunStatus, Scopes, event::PolicyDecided,
+    Command, DataAccess, EventType, ReasonCode, Reply, RunId, RunStatus, Scopes,
+    event::PolicyDecided,
 };
 use gatewright_tests::{
     Fleetlet, holds_for,
@@ -432,6 +433,7 @@ async fn a_call_that_needs_approval_waits_for_it_and_is_made_once() {
         approval_id,
         approve: true,
         reason: None,
+        remember_s: None,
     };
 
     let id = fleet.accepted(&echo("asks", &json!(null))).await;
@@ -475,10 +477,30 @@ async fn a_call_that_needs_approval_waits_for_it_and_is_made_once() {
     assert_eq!(invoked["approval_id"], approval.as_str());
     assert_eq!(invoked["decision"]["reason_code"], "approval_allows_action");
     fleet.the_event(&id, EventType::ApprovalDecided).await;
-    let again = fleet.command(&id, approve(approval)).await;
+    let before = fleet.types(&id).await;
+    let again = fleet.command(&id, approve(approval.clone())).await;
+    assert!(accepted(&again), "the same answer again: {again:?}");
+    let deny = Command::DecideApproval {
+        approval_id: approval,
+        approve: false,
+        reason: None,
+        remember_s: None,
+    };
+    let other = fleet.command(&id, deny).await;
     assert!(
-        !accepted(&again),
-        "an ended run has nothing to decide: {again:?}"
+        matches!(
+            other,
+            Reply::Refused {
+                reason_code: Some(ReasonCode::ApprovalAlreadyUsed),
+                ..
+            }
+        ),
+        "{other:?}"
+    );
+    assert_eq!(
+        fleet.types(&id).await,
+        before,
+        "an ended run stays as it is"
     );
 
     let id = fleet.accepted(&echo("refused", &json!(null))).await;
@@ -487,6 +509,7 @@ async fn a_call_that_needs_approval_waits_for_it_and_is_made_once() {
         approval_id: approval,
         approve: false,
         reason: Some("no".into()),
+        remember_s: None,
     };
     assert!(accepted(&fleet.command_as("ann", &id, deny).await));
     assert_eq!(fleet.ended(&id).await, RunStatus::Failed);
@@ -527,6 +550,7 @@ async fn an_approval_lifts_no_denial_that_came_after_it() {
         approval_id: approval,
         approve: true,
         reason: None,
+        remember_s: None,
     };
     fleet.command_as("ann", &id, approve).await;
     assert_eq!(

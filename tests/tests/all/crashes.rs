@@ -318,6 +318,7 @@ async fn a_write_of_unknown_outcome_asks_a_person_where_the_run_wishes_so() {
         approval_id,
         approve: true,
         reason: None,
+        remember_s: None,
     };
     fleet.command_as("ann", &id, go_on).await;
     assert_eq!(

@@ -156,6 +156,7 @@ async fn secrets_of_a_request_appear_in_no_event_of_its_call() {
                 approval_id,
                 approve: true,
                 reason: None,
+                remember_s: None,
             },
         )
         .await;

@@ -8,9 +8,11 @@
     missing_docs
 )]
 
+mod approvals;
 mod contract_tool_policy;
 mod crashes;
 mod egress;
+mod external_agent;
 mod outages;
 mod promises;
 #[cfg(target_os = "linux")]

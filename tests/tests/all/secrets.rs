@@ -359,6 +359,7 @@ async fn secrets_wait_with_their_run_and_are_forgotten_when_it_ends() {
             approval_id,
             approve,
             reason: None,
+            remember_s: None,
         };
         fleet.command_as("ann", &id, decide).await;
         assert_eq!(fleet.ended(&id).await, status, "{}", fleet.told(&id).await);
@@ -390,6 +391,7 @@ async fn a_run_whose_secrets_are_gone_says_so_and_leftovers_are_forgotten() {
         approval_id,
         approve: true,
         reason: None,
+        remember_s: None,
     };
     fleet.command_as("ann", &id, decide).await;
     assert_eq!(fleet.ended(&id).await, RunStatus::Failed);

@@ -104,6 +104,7 @@ async fn submissions_commands_and_wake_ups_that_come_twice_do_their_work_once() 
                 approval_id,
                 approve: true,
                 reason: None,
+                remember_s: None,
             }
         } else {
             Command::Cancel { reason: None }

@@ -1,0 +1,71 @@
+//! Commits that parked a run until somebody decides, for the dispatchers: each of them sees to it that the approval lapses in time.
+//!
+//! A worker could set the timer itself, but then its credential could have the server give any command to any run.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{AckKind, Message, consumer::PullConsumer};
+use futures::{Stream, StreamExt as _};
+use gatewright_schemas::StoredCommit;
+
+use crate::{
+    Fleet,
+    layout::{LayoutError, unavailable, unavailable_boxed},
+    load::delivered_commit,
+};
+
+/// A commit after which its run waits for an approval.
+#[derive(Debug)]
+pub struct Parked {
+    message: Message,
+    /// The commit; otherwise what is wrong with it.
+    pub commit: Result<StoredCommit, String>,
+}
+
+impl Fleet {
+    /// Joins the dispatchers that look after approvals; `at_once` commits are handed out before the first is settled.
+    pub async fn parked(
+        &self,
+        at_once: usize,
+    ) -> Result<impl Stream<Item = Result<Parked, String>> + Send + use<>, LayoutError> {
+        let what = "read the commits that parked a run";
+        let stream = self
+            .jetstream
+            .get_stream_no_info(self.names.events())
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let consumer: PullConsumer = stream
+            .get_consumer(self.names.approvals_consumer())
+            .await
+            .map_err(|error| unavailable_boxed(what, &error))?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(at_once)
+            .heartbeat(Duration::from_secs(5))
+            .expires(Duration::from_secs(30))
+            .messages()
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let names = self.names.clone();
+        Ok(messages.map(move |message| {
+            let message = message.map_err(|error| error.to_string())?;
+            let commit = message
+                .info()
+                .map(|info| (info.stream_sequence, info.published))
+                .map_err(|error| error.to_string())
+                .and_then(|(sequence, stored_at)| {
+                    delivered_commit(&names, &message, sequence, stored_at)
+                });
+            Ok(Parked { message, commit })
+        }))
+    }
+}
+
+impl Parked {
+    /// Seen to: forget it.
+    pub async fn ack(&self) {
+        if let Err(error) = self.message.ack_with(AckKind::Ack).await {
+            tracing::warn!(%error, "an acknowledgement was not sent");
+        }
+    }
+}

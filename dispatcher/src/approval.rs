@@ -1,0 +1,289 @@
+//! Approvals: what a decision does to the run that waits for it, what is remembered of it, and that it lapses in time.
+//!
+//! A decision does three things, in this order: it is appended behind the run's fence, it is remembered where that was asked for,
+//! and the run is woken. A crash between them is mended by the redelivery, which finds the decision made and does the rest.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use gatewright_bus::{
+    Loaded, clock, intake::Intake, layout::LayoutError, parked::Parked, retry::Retry,
+};
+use gatewright_policy::{
+    Snapshot,
+    approval::{self, VoteRefused},
+    document::Approvals,
+};
+use gatewright_run::{
+    Fate, RunState,
+    decide::{self, Bench, Undecided, Verdict},
+};
+use gatewright_schemas::{
+    ApprovalId, Command, CommandMessage, Digest, EventBody, ReasonCode, RememberedApproval,
+    RememberedApprovalId, Reply, RunId, RunStatus, WorkspaceId,
+    event::{ApprovalDecided, ApprovalRequested},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Dispatcher, FRESH, HandleError, PATIENCE,
+    admission::ON_ITS_OWN,
+    authority::Deed,
+    command::{accepted, refused},
+};
+
+/// How long before its time a message that lets an approval lapse is kept for a second try: what clocks differ by.
+const EARLY: Duration = Duration::from_mins(1);
+/// Parked runs seen to at once.
+const AT_ONCE: usize = 256;
+
+impl Dispatcher {
+    /// Carries out a decision, or lets the approval lapse.
+    pub(crate) async fn answer_approval(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        approval_id: &ApprovalId,
+        verdict: Verdict,
+    ) -> Result<Reply, HandleError> {
+        // A person's yes is judged by the rules as they are now. Nobody's answer to an approval needs none.
+        if matches!(verdict, Verdict::Decided { .. }) {
+            self.authority.fresh(FRESH, PATIENCE).await;
+        }
+        let answered = self
+            .apply(message, workspace, run_id, |state| {
+                let (rules, also_known_as) = self
+                    .authority
+                    .read(|snapshot| (rules(snapshot), names_of_asker(snapshot, state)));
+                let bench = Bench {
+                    rules: &rules,
+                    also_known_as: &also_known_as,
+                    now: clock::now(),
+                };
+                decide::answer_approval(state, approval_id, verdict.clone(), &bench)
+            })
+            .await;
+        let run = match answered {
+            Ok(run) => run,
+            Err(HandleError::Undecided(undecided)) => {
+                if !is_done_already(&undecided, &verdict, message) {
+                    return self.cannot(message, run_id, &verdict, undecided);
+                }
+                self.fleet.load(workspace, run_id).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let progress = run.state.progress.as_ref();
+        let fate = progress.and_then(|progress| progress.fate_of(approval_id));
+        if matches!(fate, Some(Fate::Approved | Fate::Used)) {
+            self.remember(message, workspace, run_id, approval_id, &verdict)
+                .await?;
+        }
+        self.fleet.forget_secrets_if_ended(&run).await;
+        self.wake_if_approved(&run).await;
+        // A yes that came too late let the approval lapse.
+        if fate == Some(Fate::Expired) && matches!(verdict, Verdict::Decided { .. }) {
+            let undecided = Undecided::Answered(Fate::Expired);
+            return self.cannot(message, run_id, &verdict, undecided);
+        }
+        Ok(accepted(run_id, run.state.status()))
+    }
+
+    async fn wake_if_approved(&self, run: &Loaded) {
+        if run.state.status() == Some(RunStatus::Queued) {
+            self.wake(run, None, "approved").await;
+        }
+    }
+
+    /// What is answered to a decision that changes nothing.
+    fn cannot(
+        &self,
+        message: &Intake,
+        run_id: &RunId,
+        verdict: &Verdict,
+        undecided: Undecided,
+    ) -> Result<Reply, HandleError> {
+        let code = match &undecided {
+            // A replica that lags may not show the question yet that somebody has already seen.
+            Undecided::NotWaiting if message.delivered < 2 => {
+                return Err(HandleError::NotVisibleYet);
+            }
+            Undecided::NotWaiting => Some(ReasonCode::ApprovalNotFound),
+            Undecided::NotExpired { expires_at }
+                if *verdict == Verdict::Expired && clock::now().plus(EARLY) >= *expires_at =>
+            {
+                return Err(undecided.into());
+            }
+            Undecided::Answered(Fate::Denied) => Some(ReasonCode::ApprovalDenied),
+            Undecided::Answered(Fate::Expired) => Some(ReasonCode::ApprovalExpired),
+            Undecided::Answered(Fate::Used) => Some(ReasonCode::ApprovalAlreadyUsed),
+            Undecided::Vote(VoteRefused::Requester | VoteRefused::VotedAlready) => {
+                Some(ReasonCode::ApproverNotAllowed)
+            }
+            Undecided::NotFound
+            | Undecided::Ended
+            | Undecided::NotExpired { .. }
+            | Undecided::NotMemorable { .. }
+            | Undecided::Answered(Fate::Approved) => None,
+            Undecided::NotExternal
+            | Undecided::Busy
+            | Undecided::StepNotOpen
+            | Undecided::TooLong
+            | Undecided::Impossible(_) => return Err(undecided.into()),
+        };
+        tracing::info!(run.id = %run_id, issued_by = self.fleet.writer().as_str(), %undecided, "a decision changes nothing");
+        Ok(refused(run_id, code, &undecided.to_string()))
+    }
+
+    /// Makes the approval hold for like calls, where all who said yes wanted that.
+    async fn remember(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        approval_id: &ApprovalId,
+        verdict: &Verdict,
+    ) -> Result<(), HandleError> {
+        let Verdict::Decided {
+            by,
+            remember_s: Some(_),
+            ..
+        } = verdict
+        else {
+            return Ok(());
+        };
+        let history = self.fleet.history(workspace, run_id).await?;
+        let (mut asked, mut decided) = (None, None);
+        for event in history.iter().flat_map(|stored| &stored.commit.events) {
+            match event.body()? {
+                EventBody::ApprovalRequested(request) if request.approval_id == *approval_id => {
+                    asked = Some(request);
+                }
+                EventBody::ApprovalDecided(answer) if answer.approval_id == *approval_id => {
+                    decided = Some((answer, event.occurred_at));
+                }
+                _ => {}
+            }
+        }
+        let remembered = asked
+            .zip(decided)
+            .and_then(|(request, (answer, at))| remembered_of(&request, answer, workspace, at));
+        if let Some(remembered) = remembered {
+            let deed = Deed::Remember(remembered);
+            self.record(message, workspace, by, deed).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it, until `shutdown`, that every approval lapses in time: the server itself keeps the timer.
+    pub(crate) async fn time_approvals(&self, shutdown: &CancellationToken) {
+        let mut retry = Retry::for_servers();
+        while !shutdown.is_cancelled() {
+            if let Err(error) = self.time_parked(shutdown).await {
+                tracing::warn!(%error, "approvals are not timed, trying again");
+                retry.wait().await;
+            }
+        }
+    }
+
+    async fn time_parked(&self, shutdown: &CancellationToken) -> Result<(), LayoutError> {
+        let parked = self.fleet.parked(AT_ONCE).await?;
+        let timed =
+            parked
+                .take_until(shutdown.cancelled())
+                .for_each_concurrent(AT_ONCE, |parked| async {
+                    match parked {
+                        Ok(parked) => self.time_one(&parked).await,
+                        Err(error) => tracing::warn!(%error, "the parked runs stumbled"),
+                    }
+                });
+        timed.await;
+        Ok(())
+    }
+
+    async fn time_one(&self, parked: &Parked) {
+        match &parked.commit {
+            Ok(stored) => {
+                let bodies = stored.commit.events.iter().filter_map(|e| e.body().ok());
+                for body in bodies {
+                    if let EventBody::ApprovalRequested(request) = body {
+                        let (workspace, run) = (&stored.commit.workspace_id, &stored.commit.run_id);
+                        self.time_approval(workspace, run, request).await;
+                    }
+                }
+            }
+            // Nobody could make a timer of it, however often it came.
+            Err(error) => tracing::error!(%error, "a commit that parked a run cannot be read"),
+        }
+        parked.ack().await;
+    }
+
+    async fn time_approval(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        request: ApprovalRequested,
+    ) {
+        let kind = format!("approval-{}", request.approval_id.request());
+        let command = CommandMessage {
+            issued_by: ON_ITS_OWN.into(),
+            command: Command::ExpireApproval {
+                approval_id: request.approval_id,
+            },
+        };
+        self.fleet
+            .set_timer(workspace, run, &kind, request.expires_at, &command)
+            .await;
+    }
+}
+
+/// Whether the run is already as the verdict wants it: it was given twice, or handed out twice.
+fn is_done_already(undecided: &Undecided, verdict: &Verdict, message: &Intake) -> bool {
+    match (undecided, verdict) {
+        (Undecided::Answered(_), Verdict::Expired) => true,
+        (Undecided::Answered(fate), Verdict::Decided { approved, .. }) => match fate {
+            Fate::Approved | Fate::Used => *approved,
+            Fate::Denied => !*approved,
+            Fate::Expired => false,
+        },
+        // The same vote, counted before the message was handed out again.
+        (Undecided::Vote(VoteRefused::VotedAlready), _) => message.delivered > 1,
+        _ => false,
+    }
+}
+
+fn rules(snapshot: &Snapshot) -> Approvals {
+    let policy = snapshot.policy();
+    policy.map_or_else(Approvals::default, |policy| {
+        policy.document().approvals.clone()
+    })
+}
+
+/// Under what names the asking side is known beside those that the run itself states.
+fn names_of_asker(snapshot: &Snapshot, state: &RunState) -> Vec<String> {
+    let waiting = state.progress.as_ref().and_then(|p| p.waiting.as_ref());
+    let principal = waiting
+        .and_then(|waiting| waiting.request.principal_id.as_ref())
+        .and_then(|id| snapshot.principal(&state.workspace_id, id));
+    principal
+        .map(|principal| principal.actor_id.clone())
+        .into_iter()
+        .collect()
+}
+
+fn remembered_of(
+    request: &ApprovalRequested,
+    decided: ApprovalDecided,
+    workspace: &WorkspaceId,
+    at: gatewright_schemas::Timestamp,
+) -> Option<RememberedApproval> {
+    let holds_for = Duration::from_secs(decided.remember_s.filter(|_| decided.approved)?);
+    // Named after the approval: whoever carries the decision out, and however often, one entry comes of it.
+    let digest = Digest::of(&serde_json::Value::from(request.approval_id.as_str())).to_string();
+    let short: String = digest.chars().take(24).collect();
+    let id = RememberedApprovalId::new(format!("rem-{short}")).ok()?;
+    let mut approved_by = decided.voted_before;
+    approved_by.push(decided.by);
+    approval::remember(request, id, workspace.clone(), approved_by, at, holds_for)
+}
