@@ -99,6 +99,7 @@ pub struct Fleet {
     pub(crate) groups: Option<crate::append::GroupCommit>,
     refusals: Refusals,
     pub(crate) secrets: Arc<OnceCell<Store>>,
+    pub(crate) quotas: Arc<OnceCell<Store>>,
 }
 
 impl Fleet {
@@ -172,6 +173,7 @@ impl Fleet {
             groups,
             refusals,
             secrets: Arc::default(),
+            quotas: Arc::default(),
         })
     }
 

@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 use async_nats::jetstream::{
     self, ErrorCode,
     consumer::{AckPolicy, pull},
-    context::GetStreamErrorKind,
+    context::{GetStreamError, GetStreamErrorKind, KeyValueError},
     kv,
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
 };
 use gatewright_schemas::{Lane, RunStatus, Zone};
 
-use crate::Fleet;
+use crate::{Fleet, quota};
 
 /// How long a worker may be silent about a run before another gets it.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
@@ -148,6 +148,31 @@ impl Fleet {
         ]
     }
 
+    fn buckets(&self, replicas: usize) -> Vec<kv::Config> {
+        let names = self.names();
+        let base = |bucket| kv::Config {
+            bucket,
+            history: 1,
+            num_replicas: replicas,
+            storage: StorageType::File,
+            ..kv::Config::default()
+        };
+        vec![
+            base(names.authority_bucket()),
+            base(names.workers_bucket()),
+            // What is left of secrets that were forgotten goes away by itself.
+            kv::Config {
+                limit_markers: Some(MARKER_TTL),
+                ..base(names.secrets_bucket())
+            },
+            // So do the windows of quotas that are over.
+            kv::Config {
+                max_age: quota::KEPT,
+                ..base(names.quota_bucket())
+            },
+        ]
+    }
+
     /// The dispatchers' consumers, each with its stream.
     fn dispatcher_consumer_configs(&self) -> [(String, pull::Config); 3] {
         let (names, prefix) = (self.names(), self.names().prefix());
@@ -224,29 +249,32 @@ impl Fleet {
             )
             .await?;
         }
-        for (bucket, limit_markers) in [
-            (self.names().authority_bucket(), None),
-            (self.names().workers_bucket(), None),
-            // What is left of secrets that were forgotten goes away by itself.
-            (self.names().secrets_bucket(), Some(MARKER_TTL)),
-        ] {
-            let what = format!("make the bucket `{bucket}`");
-            let exists = self.jetstream.get_key_value(&bucket).await.is_ok();
-            if !exists {
-                self.jetstream
-                    .create_key_value(kv::Config {
-                        bucket,
-                        history: 1,
-                        num_replicas: replicas,
-                        storage: StorageType::File,
-                        limit_markers,
-                        ..kv::Config::default()
-                    })
-                    .await
-                    .map_err(|error| unavailable(&what, &error))?;
-            }
+        for config in self.buckets(replicas) {
+            differences.extend(self.provision_bucket(config).await?);
+        }
+        if !differences.is_empty() {
+            return Err(LayoutError::Foreign(differences));
         }
         Ok(())
+    }
+
+    async fn provision_bucket(
+        &self,
+        config: kv::Config,
+    ) -> Result<Option<Difference>, LayoutError> {
+        let what = format!("make the bucket `{}`", config.bucket);
+        if let Ok(stream) = self
+            .jetstream
+            .get_stream(format!("KV_{}", config.bucket))
+            .await
+        {
+            return Ok(bucket_difference(&config, &stream.cached_info().config));
+        }
+        // A large future, and seldom needed.
+        Box::pin(self.jetstream.create_key_value(config))
+            .await
+            .map_err(|error| unavailable(&what, &error))?;
+        Ok(None)
     }
 
     async fn provision_consumer(
@@ -273,7 +301,7 @@ impl Fleet {
         }
     }
 
-    /// Every setting of streams and consumers that is not ours, without changing any.
+    /// Every setting of streams, buckets and consumers that is not ours, without changing any.
     pub async fn check_layout(&self) -> Result<Vec<Difference>, LayoutError> {
         let mut differences = Vec::new();
         for expected in self.streams(0) {
@@ -289,14 +317,13 @@ impl Fleet {
             };
             differences.extend(stream_differences(&expected, &stream.cached_info().config));
         }
-        for bucket in [
-            self.names().authority_bucket(),
-            self.names().workers_bucket(),
-            self.names().secrets_bucket(),
-        ] {
+        for config in self.buckets(0) {
+            let bucket = &config.bucket;
             let what = format!("the bucket `{bucket}`");
             match self.jetstream.get_stream(format!("KV_{bucket}")).await {
-                Ok(_) => {}
+                Ok(stream) => {
+                    differences.extend(bucket_difference(&config, &stream.cached_info().config));
+                }
                 Err(error) if is_missing(&error.kind()) => {
                     return Err(LayoutError::Missing { what });
                 }
@@ -355,6 +382,18 @@ pub(crate) fn unavailable(what: &str, error: &(impl std::error::Error + 'static)
         reason,
         transient: !said_by_server,
     }
+}
+
+/// [`unavailable`] for a bucket that cannot be opened; one that is missing is told apart.
+pub(crate) fn unopened(bucket: &str, error: &KeyValueError) -> LayoutError {
+    let source = std::error::Error::source(error);
+    let source = source.and_then(|source| source.downcast_ref::<GetStreamError>());
+    if source.is_some_and(|error| is_missing(&error.kind())) {
+        return LayoutError::Missing {
+            what: format!("the bucket `{bucket}`"),
+        };
+    }
+    unavailable(&format!("open the bucket `{bucket}`"), error)
 }
 
 /// [`unavailable`] for the errors that the client library hands out boxed.
@@ -432,6 +471,12 @@ fn stream_differences(expected: &Config, found: &Config) -> Vec<Difference> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Only the age at which entries go: a quota whose ledger goes too early would start anew within its window.
+fn bucket_difference(expected: &kv::Config, found: &Config) -> Option<Difference> {
+    let of = format!("bucket `{}`", expected.bucket);
+    difference(&of, "max_age", &found.max_age, &expected.max_age)
 }
 
 fn consumer_differences(

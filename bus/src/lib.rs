@@ -6,6 +6,7 @@
 //! - [`queue`] wakes runs and takes them; [`intake`] is the dispatcher's side of submissions and commands.
 //! - [`EventFeed`] reads the whole stream in order, for projectors and tails.
 //! - [`authority`] keeps policy, capabilities and principals in KV, and every gate's local copy of them fresh.
+//! - [`quota`] counts what limits allow, across the fleet.
 //! - [`vault`] keeps the secrets of runs until they have ended.
 //! - [`layout`] creates and checks streams, consumers and buckets.
 //! - [`service`] asks a service of somebody else's.
@@ -29,6 +30,7 @@ mod pages;
 pub mod parked;
 pub mod presence;
 pub mod queue;
+pub mod quota;
 pub mod request;
 pub mod retry;
 pub mod server_clock;

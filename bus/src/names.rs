@@ -87,6 +87,11 @@ impl Names {
         format!("{workspace}.{run}.{content}")
     }
 
+    /// The bucket of quotas' ledgers.
+    pub fn quota_bucket(&self) -> String {
+        self.qualified("quota")
+    }
+
     /// The bucket of workers' heartbeats.
     pub fn workers_bucket(&self) -> String {
         self.qualified("workers")

@@ -34,6 +34,7 @@ pub mod private;
 pub mod progress;
 pub mod projector;
 pub mod provision;
+pub mod quota;
 pub mod role;
 pub mod run;
 pub mod schema;

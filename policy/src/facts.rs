@@ -13,7 +13,7 @@ use crate::{
     context::{InvalidContext, PolicyContext},
     document::EscalatedProfile,
     host::{Host, UnreadableHost},
-    quota::{Quota, QuotaAnswer, QuotaWindow},
+    quota::{Quota, QuotaAnswer},
     request::{EgressRequest, ToolCallRequest, ToolFacts},
     snapshot::{BrokenLine, HeldToken, Snapshot},
 };
@@ -252,20 +252,14 @@ impl<'a> Facts<'a> {
     pub(crate) fn quota_needed(&self) -> Option<Quota> {
         let policy = self.policy?;
         match self.pass {
-            Pass::Tool { .. } => policy.daily_limit(&self.tool.name).map(|limit| Quota {
-                name: format!("tool.{}", self.tool.name),
-                limit,
-                window: QuotaWindow::Day,
-            }),
-            Pass::Egress { .. } => policy.egress_hourly_limit().map(|limit| Quota {
-                name: format!(
-                    "egress.{}.{}",
-                    self.workspace,
-                    self.principal.map_or("-", PrincipalId::as_str)
-                ),
-                limit,
-                window: QuotaWindow::Hour,
-            }),
+            Pass::Tool { .. } => {
+                let limit = policy.daily_limit(&self.tool.name)?;
+                Some(Quota::of_tool(&self.tool.name, limit))
+            }
+            Pass::Egress { .. } => {
+                let limit = policy.egress_hourly_limit()?;
+                Some(Quota::of_egress(self.workspace, self.principal, limit))
+            }
         }
     }
 }

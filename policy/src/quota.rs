@@ -7,8 +7,13 @@
 //! A call to which a limit applies is denied unless the answer is [`QuotaAnswer::Granted`] for that very limit:
 //! a shell that forgets to reserve does not get a permit.
 
-use gatewright_schemas::Timestamp;
-use serde::Serialize;
+use gatewright_schemas::{PrincipalId, Timestamp, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+use crate::CompiledPolicy;
+
+const TOOL: &str = "tool.";
+const EGRESS: &str = "egress.";
 
 /// A limit and the counter that it is counted on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -25,8 +30,44 @@ pub struct Quota {
     pub window: QuotaWindow,
 }
 
+impl Quota {
+    /// A tool's daily limit.
+    pub(crate) fn of_tool(tool: &str, limit: u64) -> Self {
+        Self {
+            name: format!("{TOOL}{tool}"),
+            limit,
+            window: QuotaWindow::Day,
+        }
+    }
+
+    /// The hourly limit of a principal's requests to the outside.
+    pub(crate) fn of_egress(
+        workspace: &WorkspaceId,
+        principal: Option<&PrincipalId>,
+        limit: u64,
+    ) -> Self {
+        let principal = principal.map_or("-", PrincipalId::as_str);
+        Self {
+            name: format!("{EGRESS}{workspace}.{principal}"),
+            limit,
+            window: QuotaWindow::Hour,
+        }
+    }
+}
+
+impl CompiledPolicy {
+    /// The limit that this policy sets for a counter, by its name; none when it sets none.
+    pub fn limit_of(&self, counter: &str) -> Option<u64> {
+        match counter.strip_prefix(TOOL) {
+            Some(tool) => self.daily_limit(tool),
+            None if counter.starts_with(EGRESS) => self.egress_hourly_limit(),
+            None => None,
+        }
+    }
+}
+
 /// When a limit starts anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuotaWindow {
     /// At the start of each hour, UTC.
@@ -38,6 +79,14 @@ pub enum QuotaWindow {
 const HOUR_MICROS: i64 = 3_600_000_000;
 
 impl QuotaWindow {
+    /// `hour` or `day`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
     fn micros(self) -> i64 {
         match self {
             Self::Hour => HOUR_MICROS,

@@ -7,9 +7,8 @@ use std::{
 
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
-    EgressRequest, EscalatedProfile, Grant, GrantState, Permit, QuotaAnswer, Snapshot,
-    ToolCallRequest, approval, authorize_egress, authorize_tool_call, document::Approvals,
-    egress_quota_needed, escalated_profile, grant::approvable, host::hosts_in, quota_needed,
+    EscalatedProfile, Grant, GrantState, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval,
+    document::Approvals, escalated_profile, explain_egress, grant::approvable, host::hosts_in,
     redact::SecretMissing,
 };
 use gatewright_run::{
@@ -19,13 +18,14 @@ use gatewright_run::{
 use gatewright_schemas::{
     Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, PrincipalId, ReasonCode, Stage,
     StepId, Timestamp,
-    event::{ApprovalQuestion, ApprovalRequested, EgressBlocked},
+    event::{ApprovalQuestion, ApprovalRequested, EgressBlocked, QuotaExceeded},
 };
 use serde_json::Value;
 
 use crate::{
     Worker,
     egress::{HopRequest, Redacted, Rules, Secrets, first_hop},
+    purse::{Purse, ask_egress, ask_tool},
     tool::{Input, ResolvedCall},
     turn::{AtHand, TurnError},
 };
@@ -57,6 +57,15 @@ pub(crate) struct Permitted {
     pub(crate) input: Input,
     pub(crate) grant: Option<Grant>,
     pub(crate) rules: Rules,
+    pub(crate) purses: Purses,
+}
+
+/// What a call has in hand of the limits that it consumes.
+pub(crate) struct Purses {
+    /// For the tool's limit.
+    pub(crate) tool: Purse,
+    /// For that of requests to the outside.
+    pub(crate) egress: Purse,
 }
 
 /// A call as it is put before the gate.
@@ -106,11 +115,19 @@ impl Worker {
         };
         let max_age = self.0.authority.read(max_age);
         self.0.authority.fresh(max_age, PATIENCE).await;
-        let answers = self
-            .0
-            .authority
-            .read(|snapshot| question.put(snapshot, call, clock::now()));
-        self.way(hand, call, question, answers)
+        let mut purses = Purses {
+            tool: Purse::new(&self.0.quotas),
+            egress: Purse::new(&self.0.quotas),
+        };
+        let answers = loop {
+            let put = |snapshot: &_| question.put(snapshot, call, clock::now(), &mut purses);
+            if let Some(answers) = self.0.authority.read(put) {
+                break answers;
+            }
+            purses.tool.fetch().await;
+            purses.egress.fetch().await;
+        };
+        self.way(hand, call, question, answers, purses)
     }
 
     /// Makes the question: finds the tool, checks the input, reads the hosts in it.
@@ -167,6 +184,7 @@ impl Worker {
         call: &PlannedCall,
         question: Question,
         answers: Answers,
+        purses: Purses,
     ) -> Result<Way, TurnError> {
         let state = &hand.run.state;
         let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
@@ -210,6 +228,7 @@ impl Worker {
                 input,
                 grant,
                 rules,
+                purses,
             };
             return Ok(Way::Open(Box::new(decided), Box::new(permitted)));
         };
@@ -314,33 +333,64 @@ impl Worker {
 
 impl Question {
     /// Puts the question under one state of the world: the call itself, and unless that is denied its request to the outside.
-    fn put(&self, snapshot: &Snapshot, call: &PlannedCall, now: Timestamp) -> Answers {
+    /// No answer when something has to be fetched into the purses first.
+    fn put(
+        &self,
+        snapshot: &Snapshot,
+        call: &PlannedCall,
+        now: Timestamp,
+        purses: &mut Purses,
+    ) -> Option<Answers> {
         let rules = rules_of(snapshot);
+        let grant = self.grant.as_ref();
+        let (answer, exceeded) = ask_tool(snapshot, &self.request, grant, now, &mut purses.tool)?;
+        let principal_id = answer.principal_id().cloned();
+        let (record, permit) = answer.into_parts();
+        let (is_blocked, is_denied) = (
+            record.blocked,
+            record.blocked && record.decision == Decision::Deny,
+        );
+        let hop = match self.first_hop.as_ref().filter(|_| !is_denied) {
+            Some(hop) => {
+                let request = hop.of_call(&self.request);
+                let (record, exceeded) = if is_blocked {
+                    // It waits for an approval and takes nothing yet: judged as if there were enough.
+                    let quota = QuotaAnswer::NotNeeded;
+                    (
+                        explain_egress(&request, snapshot, grant, &quota, now).decision,
+                        None,
+                    )
+                } else {
+                    let (answer, exceeded) =
+                        ask_egress(snapshot, &request, grant, now, &mut purses.egress)?;
+                    (answer.into_parts().0, exceeded)
+                };
+                Some((hop.action_type.clone(), record, exceeded))
+            }
+            None => None,
+        };
+
         let Redacted {
             value: shown_input,
             secrets,
         } = self.input.shown(&call.input, &rules.marks);
-        let grant = self.grant.as_ref();
-        let answer = ask_tool(snapshot, &self.request, grant, now);
-        let principal_id = answer.principal_id().cloned();
-        let (record, permit) = answer.into_parts();
-        let is_denied = record.blocked && record.decision == Decision::Deny;
-        let action_type = self.request.tool.action_type.clone();
-        let mut asked = vec![asked_of(TOOL, &self.request, action_type, record, &secrets)];
-        if let Some(hop) = self.first_hop.as_ref().filter(|_| !is_denied) {
-            let hop_request = hop.of_call(&self.request);
-            let (record, _) = ask_egress(snapshot, &hop_request, grant, now).into_parts();
-            let action_type = Some(hop.action_type.clone());
-            asked.push(asked_of(
-                EGRESS,
+        let asked_of = |category, action_type, record, exceeded| {
+            asked_of(
+                category,
                 &self.request,
                 action_type,
                 record,
+                exceeded,
                 &secrets,
-            ));
+            )
+        };
+        let action_type = self.request.tool.action_type.clone();
+        let mut asked = vec![asked_of(TOOL, action_type, record, exceeded)];
+        if let Some((action_type, record, exceeded)) = hop {
+            asked.push(asked_of(EGRESS, Some(action_type), record, exceeded));
         }
         let requested = self.first_hop.as_ref().map(|hop| hop.requested(&secrets));
-        Answers {
+        Some(Answers {
             asked,
             permit,
             principal_id,
@@ -348,7 +398,7 @@ impl Question {
             shown_input,
             requested,
             sandbox_profile: escalated_profile(&self.request, snapshot, now),
-        }
+        })
     }
 }
 
@@ -362,6 +412,7 @@ fn asked_of(
     request: &ToolCallRequest,
     action_type: Option<String>,
     mut record: DecisionRecord,
+    exceeded: Option<QuotaExceeded>,
     secrets: &Secrets,
 ) -> Asked {
     if !secrets.is_empty() {
@@ -379,6 +430,7 @@ fn asked_of(
             .map(|host| secrets.clean_text(host.as_str()))
             .collect(),
         record,
+        exceeded,
     }
 }
 
@@ -394,35 +446,6 @@ fn step_of(progress: &Progress) -> Option<StepId> {
         step.calls.len() > made
     });
     with_calls.map(|(_, step)| step.step_id.clone()).next()
-}
-
-pub(crate) fn ask_tool(
-    snapshot: &Snapshot,
-    request: &ToolCallRequest,
-    grant: Option<&Grant>,
-    now: Timestamp,
-) -> gatewright_policy::Answer {
-    let quota = quota_answer(quota_needed(request, snapshot, grant, now).is_some());
-    authorize_tool_call(request, snapshot, grant, &quota, now)
-}
-
-pub(crate) fn ask_egress(
-    snapshot: &Snapshot,
-    request: &EgressRequest,
-    grant: Option<&Grant>,
-    now: Timestamp,
-) -> gatewright_policy::EgressAnswer {
-    let quota = quota_answer(egress_quota_needed(request, snapshot, grant, now).is_some());
-    authorize_egress(request, snapshot, grant, &quota, now)
-}
-
-/// No counter that holds across the fleet exists in this version, so a call that needs one is denied, never let through uncounted.
-fn quota_answer(is_needed: bool) -> QuotaAnswer {
-    if is_needed {
-        QuotaAnswer::Unavailable
-    } else {
-        QuotaAnswer::NotNeeded
-    }
 }
 
 fn blocked_hop(call: &PlannedCall, host: &str, error: &ErrorInfo) -> EventBody {

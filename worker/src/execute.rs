@@ -1,21 +1,74 @@
 //! Executing a call that the gate allowed and whose intent is stored.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use gatewright_bus::{clock, retry::Retry};
+use gatewright_bus::{authority::LiveSnapshot, retry::Retry};
+use gatewright_policy::{Grant, Permit, ToolCallRequest};
 use gatewright_run::{
     Decided, PlannedCall,
     decide::{self, Outcome, Undecided},
 };
-use gatewright_schemas::{ErrorInfo, OnUnknownOutcome, Stage};
+use gatewright_schemas::{ErrorInfo, EventBody, OnUnknownOutcome, Stage};
 
 use crate::{
     Worker,
-    ask::{Permitted, ask_egress, ask_tool},
-    egress::{HopAnswer, HopRequest},
-    tool::{Call, Execution, TookEffect, execute_with_limits},
+    ask::{Permitted, Purses},
+    egress::{HopAnswer, HopGate, HopRequest},
+    purse::{Purse, answered, ask_egress, ask_tool},
+    tool::{BoxFuture, Call, Execution, TookEffect, execute_with_limits},
     turn::{AtHand, TurnError},
 };
+
+/// The gate for the hops of one call. Each hop that may happen consumes a unit of the limit of requests to the outside.
+struct Hops<'a> {
+    authority: &'a LiveSnapshot,
+    call: &'a ToolCallRequest,
+    grant: Option<&'a Grant>,
+    /// The unit that was reserved before the intent was stored is for hop 0.
+    purse: tokio::sync::Mutex<Purse>,
+    /// The limits that hops reached, to be recorded.
+    told: Mutex<Vec<EventBody>>,
+}
+
+impl HopGate for Hops<'_> {
+    fn ask<'a>(&'a self, hop: &'a HopRequest) -> BoxFuture<'a, HopAnswer> {
+        Box::pin(async move {
+            let request = hop.of_call(self.call);
+            let mut purse = self.purse.lock().await;
+            let (answer, exceeded) =
+                answered(self.authority, &mut purse, |snapshot, now, purse| {
+                    ask_egress(snapshot, &request, self.grant, now, purse)
+                })
+                .await;
+            // In shadow mode hop 0 is made all the same, and the intent's commit says already what it met.
+            if answer.is_blocked() || hop.hop > 0 {
+                self.tell(exceeded.map(EventBody::QuotaExceeded));
+            }
+            match answer.into_parts() {
+                (_, Some(permit)) => {
+                    purse.spend();
+                    HopAnswer::Permit(permit)
+                }
+                (record, None) => HopAnswer::Blocked(record),
+            }
+        })
+    }
+}
+
+impl Hops<'_> {
+    fn tell(&self, event: Option<EventBody>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.extend(event);
+    }
+
+    fn take_told(&self) -> Vec<EventBody> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut told)
+    }
+}
 
 impl Worker {
     /// Executes the call, again where it may be repeated, and decides what is recorded of it.
@@ -33,17 +86,17 @@ impl Worker {
             input,
             grant,
             rules,
+            purses: Purses {
+                tool: mut purse,
+                egress,
+            },
         } = permitted;
-        let gate = |hop: &HopRequest| {
-            let hop_request = hop.of_call(&request);
-            let answer = self
-                .0
-                .authority
-                .read(|snapshot| ask_egress(snapshot, &hop_request, grant.as_ref(), clock::now()));
-            match answer.into_parts() {
-                (_, Some(permit)) => HopAnswer::Permit(permit),
-                (record, None) => HopAnswer::Blocked(record),
-            }
+        let gate = Hops {
+            authority: &self.0.authority,
+            call: &request,
+            grant: grant.as_ref(),
+            purse: tokio::sync::Mutex::new(egress),
+            told: Mutex::default(),
         };
         let run = (&request.workspace_id, &request.run_id);
         let order = Call::new(run, call.tool_call_id.clone(), input, &rules, &gate);
@@ -60,32 +113,31 @@ impl Worker {
         let mut permit = Some(permit).filter(|_| is_fresh);
         let mut executions = 0;
         let (result, took_effect) = loop {
-            // A repetition passes the gate like any other call: what was revoked meanwhile holds at once.
             let permit = if let Some(permit) = permit.take() {
                 permit
             } else {
-                let answer = self
-                    .0
-                    .authority
-                    .read(|snapshot| ask_tool(snapshot, &request, grant.as_ref(), clock::now()));
-                match answer.into_parts() {
-                    (_, Some(permit)) => permit,
-                    (record, None) => {
-                        let error = ErrorInfo::blocked(Stage::ToolPolicy, &record);
-                        break (Err(error), TookEffect::Answered);
-                    }
+                let (answer, reached) = self.ask_again(&request, grant.as_ref(), &mut purse).await;
+                events.extend(reached);
+                match answer {
+                    Ok(permit) => permit,
+                    Err(error) => break (Err(error), TookEffect::Answered),
                 }
             };
             executions += 1;
+            let executing = async {
+                purse.spend();
+                execute_with_limits(resolved.tool.as_ref(), permit, &order).await
+            };
             let execution = tokio::select! {
                 biased;
                 () = hand.hold.interrupted.cancelled() => return Err(TurnError::Interrupted),
-                execution = execute_with_limits(resolved.tool.as_ref(), permit, &order) => execution,
+                execution = executing => execution,
             };
             let Execution {
                 outcome,
                 events: told,
             } = execution;
+            events.extend(gate.take_told());
             events.extend(told);
             match outcome {
                 Ok(output) => break (Ok(output), TookEffect::Answered),
@@ -127,5 +179,25 @@ impl Worker {
                 duration_us,
             },
         )?)
+    }
+
+    /// A repetition passes the gate like any other call: what was revoked meanwhile holds at once, and it consumes like one.
+    ///
+    /// Also answers with the event of the limit that is reached, if one is.
+    async fn ask_again(
+        &self,
+        request: &ToolCallRequest,
+        grant: Option<&Grant>,
+        purse: &mut Purse,
+    ) -> (Result<Permit, ErrorInfo>, Option<EventBody>) {
+        let (answer, exceeded) = answered(&self.0.authority, purse, |snapshot, now, purse| {
+            ask_tool(snapshot, request, grant, now, purse)
+        })
+        .await;
+        let permit = match answer.into_parts() {
+            (_, Some(permit)) => Ok(permit),
+            (record, None) => Err(ErrorInfo::blocked(Stage::ToolPolicy, &record)),
+        };
+        (permit, exceeded.map(EventBody::QuotaExceeded))
     }
 }

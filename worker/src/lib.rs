@@ -4,6 +4,7 @@
 //!
 //! - `pull` takes as many wake-ups as there are free slots, interactive ones first.
 //! - `ask` puts a call before the gate (`gatewright_policy::authorize_tool_call`), the only source of the permit that a tool's `execute` consumes.
+//! - `purse` has what a call consumes of the fleet's limits, until it is made.
 //! - `execute` executes an allowed call, again where it may be repeated.
 //! - [`tool`] has the tools, [`declared`] those of the user's own, [`egress`] the gateway to the outside, [`sandbox`] the place where commands run.
 //!
@@ -15,6 +16,7 @@ pub mod egress;
 mod execute;
 mod held;
 mod pull;
+mod purse;
 pub mod sandbox;
 pub mod tool;
 mod turn;
@@ -24,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use gatewright_bus::{
     Fleet, authority::LiveSnapshot, clock, layout::LayoutError, presence::HEARTBEAT_EVERY,
-    queue::Queue, retry::Retry,
+    queue::Queue, quota::QuotaLeases, retry::Retry,
 };
 use gatewright_schemas::{Lane, Timestamp, WorkerHeartbeat, Zone};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -62,6 +64,7 @@ pub struct Worker(Arc<Inner>);
 struct Inner {
     fleet: Fleet,
     authority: LiveSnapshot,
+    quotas: QuotaLeases,
     registry: Registry,
     queues: Vec<Queue>,
     config: WorkerConfig,
@@ -87,6 +90,7 @@ impl Worker {
         }
         Ok(Self(Arc::new(Inner {
             authority: LiveSnapshot::watch(&fleet),
+            quotas: QuotaLeases::new(&fleet),
             registry,
             queues,
             slots: Slots::new(config.concurrency),
@@ -136,6 +140,7 @@ impl Worker {
                 "leaving runs to be taken over by other workers"
             );
         }
+        self.0.quotas.close().await;
         alive.cancel();
         company.close();
         company.wait().await;

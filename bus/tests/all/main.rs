@@ -12,5 +12,8 @@ mod append;
 mod authority;
 mod layout;
 mod queue;
+mod quota;
+mod quota_ledger;
+mod quota_outages;
 mod support;
 mod vault;

@@ -1,5 +1,7 @@
 //! A server of one's own, a connection, and commits to append.
 
+use std::time::{Duration, Instant};
+
 use gatewright_bus::{Connection, Fleet, Loaded, Names, clock};
 use gatewright_local::{Binaries, NatsOptions, NatsServer};
 use gatewright_run::{RunState, Sealed, Stamp, decide};
@@ -80,4 +82,20 @@ pub fn cancelled(loaded: &Loaded) -> Sealed {
     decide::cancel(&loaded.state, "test".into(), None)
         .unwrap()
         .seal(stamp())
+}
+
+/// Looks again and again until `look` answers with `Ok`; panics with the last state seen when that takes too long.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let began = Instant::now();
+    loop {
+        let seen = match look().await {
+            Ok(value) => return value,
+            Err(seen) => seen,
+        };
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "not in time: {what}\nlast seen: {seen}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -5,6 +5,7 @@ mod fleet;
 mod gate;
 mod latency;
 mod projection;
+mod quota;
 mod report;
 mod sandbox;
 mod takeover;
@@ -113,6 +114,8 @@ async fn measure(
     if durability == Durability::Given {
         return Ok(figures);
     }
+    say(&format!("{durability}: reservations of a limit"));
+    figures.quota = Some(quota::measure(&fleet.fleet).await?);
     if !args.no_takeover {
         say(&format!("{durability}: a worker is killed"));
         figures.takeover =

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{
     approval::Parked, fleet::Durability, gate::GateFigures, latency::Latency,
-    projection::Projection, sandbox::SandboxFigures, takeover::Takeover, throughput::Throughput,
+    projection::Projection, quota::QuotaFigures, sandbox::SandboxFigures, takeover::Takeover,
+    throughput::Throughput,
 };
 
 /// Everything that was measured.
@@ -27,6 +28,7 @@ pub struct Figures {
     pub latency: Option<Latency>,
     pub throughput: Option<Throughput>,
     pub worker_resident_mb: Option<f64>,
+    pub quota: Option<QuotaFigures>,
     pub projection: Option<Projection>,
     pub takeover: Option<Takeover>,
     pub parked: Option<Parked>,
@@ -39,6 +41,7 @@ impl Figures {
             latency: None,
             throughput: None,
             worker_resident_mb: None,
+            quota: None,
             projection: None,
             takeover: None,
             parked: None,
@@ -118,6 +121,18 @@ impl fmt::Display for Report {
             }
             if let Some(mb) = fleet.worker_resident_mb {
                 writeln!(f, "  a worker's memory     {mb:>8.1} MB at most")?;
+            }
+            if let Some(q) = &fleet.quota {
+                writeln!(
+                    f,
+                    "  a limit, reserved     p50 {:>6.2} µs   p99 {:>6.2} µs (from memory)",
+                    q.reserve_p50_us, q.reserve_p99_us
+                )?;
+                writeln!(
+                    f,
+                    "  a limit, leased       p50 {:>6.0} µs   p99 {:>6.0} µs (once for up to 1,000 calls)",
+                    q.lease_p50_us, q.lease_p99_us
+                )?;
             }
             if let Some(p) = &fleet.projection {
                 writeln!(

@@ -1,4 +1,4 @@
-//! What NATS holds: the server, the streams, the clock, the policy, the workers.
+//! What NATS holds: the server, the streams, the clock, the policy, the quotas, the workers.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,7 +22,14 @@ pub(super) async fn checks(context: &Context) -> Vec<Check> {
     let fleet = match connect(context).await {
         Ok(fleet) => fleet,
         Err(check) => {
-            let skipped = ["streams", "server clock", "dispatcher", "policy", "workers"];
+            let skipped = [
+                "streams",
+                "server clock",
+                "dispatcher",
+                "policy",
+                "quotas",
+                "workers",
+            ];
             let skipped =
                 skipped.map(|name| Check::skipped(name, "there is no connection to NATS"));
             return [vec![check], skipped.to_vec()].concat();
@@ -37,13 +44,14 @@ pub(super) async fn checks(context: &Context) -> Vec<Check> {
     let missing = streams.1;
     checks.push(streams.0);
     if missing {
-        for name in ["server clock", "dispatcher", "policy", "workers"] {
+        for name in ["server clock", "dispatcher", "policy", "quotas", "workers"] {
             checks.push(Check::skipped(name, "the fleet's streams do not exist"));
         }
         return checks;
     }
     checks.push(server_clock(&fleet).await);
     checks.extend(authority(&fleet).await);
+    checks.push(quotas(&fleet).await);
     checks.extend(workers(&fleet).await);
     checks
 }
@@ -221,6 +229,38 @@ async fn policy(fleet: &Fleet, snapshot: &Snapshot) -> Check {
             Check::ok(name, found)
         }
     }
+}
+
+/// Which limits are used up. They are held to the limit that was leased under last.
+async fn quotas(fleet: &Fleet) -> Check {
+    const MOST: usize = 1_000;
+    let name = "quotas";
+    let found = match fleet.quotas(false, "", MOST, clock::now()).await {
+        Ok(found) => found,
+        Err(error) => {
+            let remedy = "run `gatewright provision`: without its bucket every call that a limit covers is denied";
+            return Check::fault(name, told(&error.into()), remedy);
+        }
+    };
+    let used_up: Vec<String> = found
+        .iter()
+        .filter(|ledger| ledger.leased >= ledger.limit)
+        .map(|ledger| {
+            let counter = &ledger.counter;
+            format!("`{}` until {}", counter.name, counter.resets_at())
+        })
+        .collect();
+    if used_up.is_empty() {
+        return Check::ok(
+            name,
+            format!("{} counters in use, none used up", found.len()),
+        );
+    }
+    Check::warning(
+        name,
+        format!("used up: {}", used_up.join(", ")),
+        "nothing, if that is what the limit is for; else apply a policy with a higher one",
+    )
 }
 
 async fn workers(fleet: &Fleet) -> Vec<Check> {

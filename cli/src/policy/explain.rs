@@ -9,14 +9,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 use clap::Args;
-use gatewright_bus::clock;
+use gatewright_bus::{clock, quota::Counter};
 use gatewright_policy::{
     CheckResult, CompiledPolicy, Explanation, PolicyContext, PolicyDocument, QuotaAnswer, Snapshot,
     ToolCallRequest, explain_egress, explain_tool_call, host::hosts_in,
 };
 use gatewright_run::{Plan, PlannedCall, PlannedStep};
 use gatewright_schemas::{
-    Digest, ErrorInfo, RunId, Submission, Violation, WorkspaceId, Zone, validate,
+    Digest, ErrorInfo, RunId, Submission, Timestamp, Violation, WorkspaceId, Zone, validate,
 };
 use gatewright_worker::{
     egress::first_hop,
@@ -92,8 +92,19 @@ struct Explained {
     tool_gate: Option<Explanation>,
     /// The request to the outside that the call begins with.
     egress_gate: Option<Explanation>,
+    /// The counters of the limits of which it would take a unit each; empty when no fleet is asked.
+    counters: Vec<Counted>,
     /// Whether it would not be made.
     blocked: bool,
+}
+
+/// How a counter stands.
+#[derive(Debug, Serialize)]
+struct Counted {
+    counter: String,
+    /// Units leased out, used or not.
+    leased: u64,
+    resets_at: Timestamp,
 }
 
 /// All calls.
@@ -124,6 +135,9 @@ pub async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
             calls.push(asker.explain(format!("{}.{}", s + 1, c + 1), step, call));
         }
     }
+    if !args.offline {
+        count(context, &mut calls).await?;
+    }
     let answer = Answer {
         policy_revision: snapshot.policy().map(|policy| policy.revision()),
         blocked: calls.iter().any(|call| call.blocked),
@@ -137,6 +151,28 @@ pub async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
         }
     }
     Ok(if answer.blocked { Exit::No } else { Exit::Ok })
+}
+
+/// Looks up the counters of the limits that the calls would consume.
+async fn count(context: &Context, calls: &mut [Explained]) -> Result<()> {
+    let now = clock::now();
+    for call in calls {
+        let gates = [&call.tool_gate, &call.egress_gate];
+        for quota in gates
+            .into_iter()
+            .flatten()
+            .filter_map(|gate| gate.quota.as_ref())
+        {
+            let counter = Counter::of(quota, now);
+            let ledger = context.fleet().await?.quota(&counter).await?;
+            call.counters.push(Counted {
+                resets_at: counter.resets_at(),
+                counter: counter.name,
+                leased: ledger.map_or(0, |ledger| ledger.leased),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The run that is asked about.
@@ -218,6 +254,7 @@ impl Asker<'_> {
             error: Some(error),
             tool_gate: None,
             egress_gate: None,
+            counters: Vec::new(),
             blocked: true,
         };
         let resolved = match self.registry.resolve(&call.tool_name, &call.input) {
@@ -249,6 +286,7 @@ impl Asker<'_> {
             error: None,
             tool_gate: Some(tool_gate),
             egress_gate,
+            counters: Vec::new(),
             blocked,
         }
     }
@@ -317,8 +355,18 @@ fn tell(context: &Context, call: &Explained) -> Result<()> {
             ))?;
             out.table(&checks(gate))?;
             if let Some(quota) = &gate.quota {
+                let counted = call
+                    .counters
+                    .iter()
+                    .find(|counted| counted.counter == quota.name);
+                let counted = counted.map_or(String::new(), |counted| {
+                    format!(
+                        ", of which {} are leased; it starts anew at {}",
+                        counted.leased, counted.resets_at
+                    )
+                });
                 out.line(format!(
-                    "    it would take one of {} of `{}`",
+                    "    it would take one of {} of `{}`{counted}",
                     quota.limit,
                     crate::escape::escaped(&quota.name)
                 ))?;

@@ -25,6 +25,7 @@ fn faults_are_found_and_each_has_a_remedy() {
         "server clock",
         "dispatcher",
         "policy",
+        "quotas",
         "workers",
         "postgres",
         "migrations",

@@ -301,3 +301,65 @@ fn approvals_are_decided_and_dead_letters_sent_again() {
         .ends(0);
     fleet.run(&["dlq", "replay", "99"]).ends(3);
 }
+
+#[test]
+fn quotas_are_listed_explained_and_looked_over() {
+    let fleet = Fleet::start();
+    let none = fleet.run(&["quota", "list", "--json"]).ends(0).json();
+    assert_eq!(none["items"], json!([]));
+    let limited = "mode = \"enforce\"\nauto_allow = [\"runtime.echo\"]\n[limits]\ntools_daily = { \"runtime.echo\" = 2 }\n";
+    fleet.file("limited.toml", limited);
+    fleet.run(&["policy", "apply", "limited.toml"]).ends(0);
+    let run = r#"{ "input": { "runtime": { "steps": [{ "tool_calls": [
+        { "tool": "runtime.echo", "input": { "say": "it" } }] }] } } }"#;
+    // The workers hear of the new policy within a second.
+    eventually("the limit is used up", || {
+        let ended = fleet.feed(&["run", "submit", "-", "--wait", "--json"], run);
+        let id = ended.json()["run_id"].as_str().unwrap().to_owned();
+        let told = fleet.run(&["run", "events", &id]).out;
+        if told.contains("tool_quota_exceeded") {
+            Ok(())
+        } else {
+            Err(told)
+        }
+    });
+    let listed = fleet.run(&["quota", "list", "--json"]).ends(0).json();
+    let item = &listed["items"][0];
+    assert_eq!(
+        (&item["counter"], &item["limit"], &item["leased"]),
+        (&json!("tool.runtime.echo"), &json!(2), &json!(2))
+    );
+    let resets_at = item["resets_at"].as_str().unwrap();
+    assert!(resets_at.ends_with("T00:00:00.000000Z"), "{resets_at}");
+    let told = fleet.run(&["quota", "list", "-o", "ids"]).ends(0);
+    let ids = told.lines();
+    assert_eq!(ids, [item["id"].as_str().unwrap()]);
+    let after = fleet.run(&["quota", "list", "--json", "--after", ids[0]]);
+    assert_eq!(after.ends(0).json()["items"], json!([]));
+    let table = fleet.run(&["quota", "list"]).ends(0).out;
+    assert!(
+        table.contains("tool.runtime.echo") && table.contains("OPEN LEASES"),
+        "{table}"
+    );
+
+    let call = ["policy", "explain", "--tool", "runtime.echo"];
+    let told = &fleet.run(&call).ends(0).out;
+    let line = format!(
+        "one of 2 of `tool.runtime.echo`, of which 2 are leased; it starts anew at {resets_at}"
+    );
+    assert!(told.contains(&line), "{told}");
+    let told = fleet.run(&[&call[..], &["--json"]].concat()).ends(0).json();
+    assert_eq!(told["calls"][0]["counters"][0]["leased"], 2);
+
+    let looked = fleet.run(&["doctor", "--json"]).ends(0).json();
+    let checks = looked["checks"].as_array().unwrap();
+    let quotas = checks
+        .iter()
+        .find(|check| check["check"] == "quotas")
+        .unwrap();
+    assert_eq!(quotas["state"], "warning", "{quotas}");
+    assert!(
+        quotas["found"].as_str().unwrap().contains(resets_at),
+        "{quotas}"
+    );
+}

@@ -36,17 +36,20 @@ fn evaluate(facts: &Facts<'_>) -> Result<Option<Objection>, CheckError> {
             needed.map_or_else(String::new, |quota| quota.name),
         )),
         (
-            _,
+            needed,
             QuotaAnswer::Exceeded {
                 name,
                 limit,
                 resets_at,
             },
-        ) => Ok(deny(
-            code,
-            format!(
-                "all {limit} units of the limit `{name}` are used; it starts anew at {resets_at}"
-            ),
-        )),
+        ) => {
+            let window = needed.map_or("window", |quota| quota.window.as_str());
+            Ok(deny(
+                code,
+                format!(
+                    "all {limit} units that the limit `{name}` has in this {window} (UTC) are used; it starts anew at {resets_at}"
+                ),
+            ))
+        }
     }
 }

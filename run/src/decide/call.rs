@@ -3,7 +3,7 @@
 use gatewright_policy::Permit;
 use gatewright_schemas::{
     ApprovalId, Decision, DecisionRecord, Digest, Effect, ErrorInfo, EventBody, EventType,
-    event::{PolicyDecided, ToolFailed, ToolInvoked, ToolSucceeded},
+    event::{PolicyDecided, QuotaExceeded, ToolFailed, ToolInvoked, ToolSucceeded},
 };
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ pub struct Asked {
     pub hosts: Vec<String>,
     /// The answer.
     pub record: DecisionRecord,
+    /// The limit that is reached, where that is what the gate objects to.
+    pub exceeded: Option<QuotaExceeded>,
 }
 
 /// A call that the gate lets happen.
@@ -164,13 +166,16 @@ pub(super) fn intents(state: &RunState) -> u32 {
     open.map_or(0, |open| open.intents)
 }
 
-/// Adds an event for each answer that was not `allow`.
+/// Adds an event for each answer that was not `allow`, behind the one that says which limit is reached.
 pub(super) fn push_refusals(
     decided: &mut Decided,
     call: &PlannedCall,
     asked: &[Asked],
 ) -> Result<(), Undecided> {
     for asked in asked {
+        if let Some(exceeded) = &asked.exceeded {
+            decided.push(EventBody::QuotaExceeded(exceeded.clone()))?;
+        }
         let Some(progress) = &decided.state().progress else {
             return Err(Undecided::NotFound);
         };

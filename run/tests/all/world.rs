@@ -497,6 +497,7 @@ pub fn ask(state: &RunState, call: &PlannedCall, gate: &Snapshot) -> (Asked, Opt
         input_digest: Some(input_digest),
         hosts: Vec::new(),
         record,
+        exceeded: None,
     };
     (asked, permit)
 }

@@ -109,6 +109,9 @@ async fn what_is_not_public_is_connected_to_only_where_the_policy_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_a_limit_counts_is_denied_while_nothing_can_count_it() {
     let (fleet, upstream) = tokio::join!(Fleetlet::start(1), Upstream::start());
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let gone = outsider.jetstream.delete_stream("KV_quota").await.unwrap();
+    assert!(gone.success, "the counters are gone");
     let limits = "[limits.tools_daily]\n\"egress.request\" = 1000\n\n[domains]";
     fleet
         .apply_policy(&policy::OPEN.replace("[domains]", limits))

@@ -15,6 +15,7 @@ mod egress;
 mod external_agent;
 mod outages;
 mod promises;
+mod quotas;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod secrets;

@@ -112,7 +112,6 @@ impl HopRequest {
         })
     }
 
-    /// Whether `permit` was given for this very request.
     /// The question about this hop, of the call that was asked about as `call`.
     pub fn of_call(&self, call: &ToolCallRequest) -> EgressRequest {
         EgressRequest {
@@ -133,6 +132,7 @@ impl HopRequest {
         }
     }
 
+    /// Whether `permit` was given for this very request.
     pub(super) fn is_covered_by(&self, permit: &EgressPermit) -> bool {
         permit.tool_call_id() == &self.tool_call_id
             && permit.hop() == self.hop
