@@ -40,6 +40,7 @@ async fn approve(fleet: &Fleetlet, run: &RunId, approval: ApprovalId) {
         approval_id: approval,
         approve: true,
         reason: None,
+        remember_s: None,
     };
     let reply = fleet.command_as("ann", run, decision).await;
     assert!(matches!(reply, Reply::Accepted { .. }), "{reply:?}");
