@@ -57,8 +57,8 @@ enum ApprovalVerb {
         decision: DecideArgs,
         /// Let like calls go without asking for so long, such as `24h`
         ///
-        /// Like are calls of the same principal and tool that name the same hosts; where hosts do not bound what a call can do,
-        /// only those with the very same input (`approval show` tells which). The policy's `approvals.max_remember` is the most.
+        /// Like are calls of the same asker and tool to the same host; where that does not bound what a call can do, only those
+        /// with the very same input (`approval show` tells which). The policy's `approvals.max_remember` is the most.
         #[arg(long, value_name = "SPAN")]
         remember: Option<Period>,
     },
@@ -206,6 +206,7 @@ async fn show(context: &Context, id: &ApprovalId) -> Result<Exit> {
             fact("expires", time(*approval.expires_at).into());
             let hosts = strings(approval.asked.pointer("/hosts"));
             fact("hosts", Cell::maybe(joined(&hosts)));
+            fact("effect", Cell::maybe(text_at(&approval.asked, "/effect")));
             let sandbox = text_at(&approval.asked, "/sandbox_permissions");
             fact("sandbox", Cell::maybe(sandbox));
             if let Some(profile) = text_at(&approval.asked, "/sandbox_profile/name") {
@@ -214,8 +215,10 @@ async fn show(context: &Context, id: &ApprovalId) -> Result<Exit> {
                 fact("its profile", format!("{profile}, digest {digest}").into());
             }
             let likeness = match text_at(&approval.asked, "/likeness") {
-                Some("hosts") => "calls of this principal and tool that name no other hosts",
-                _ => "calls of this principal and tool with this very input",
+                Some("hosts") => {
+                    "calls of this asker and tool to this host, with this effect at most"
+                }
+                _ => "calls of this asker and tool with this very input",
             };
             fact("if remembered", likeness.into());
             let votes: Vec<&str> = approval

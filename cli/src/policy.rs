@@ -1,14 +1,15 @@
-//! `gatewright policy`: checking, applying, showing and explaining policy documents.
+//! `gatewright policy`: checking, applying, showing, explaining and replaying policy documents.
 
 pub(crate) mod document;
 mod explain;
+mod replay;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::{context::Context, exit::Exit};
 
-/// Check, apply, show and explain policies.
+/// Check, apply, show, explain and replay policies.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
     #[command(subcommand)]
@@ -22,6 +23,7 @@ enum PolicyVerb {
     Show(document::ShowArgs),
     List(document::ListArgs),
     Explain(Box<explain::ExplainArgs>),
+    Replay(replay::ReplayArgs),
 }
 
 /// Does what was asked.
@@ -32,5 +34,6 @@ pub async fn run(context: Context, args: PolicyArgs) -> Result<Exit> {
         PolicyVerb::Show(args) => document::show(&context, &args).await,
         PolicyVerb::List(args) => document::list(&context, &args).await,
         PolicyVerb::Explain(args) => explain::run(&context, *args).await,
+        PolicyVerb::Replay(args) => replay::run(&context, args).await,
     }
 }

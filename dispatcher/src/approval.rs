@@ -1,27 +1,20 @@
 //! Approvals: what a decision does to the run that waits for it, what is remembered of it, and that it lapses in time.
 //!
-//! A decision does three things, in this order: it is appended behind the run's fence, it is remembered where that was asked for,
-//! and the run is woken. A crash between them is mended by the redelivery, which finds the decision made and does the rest.
-
-use std::time::Duration;
+//! A decision does three things, in this order: it is appended behind the run's fence, the run is woken, and the approval is
+//! remembered where that was asked for. A crash between them is mended by the redelivery, which finds the decision made and does the rest.
 
 use futures::StreamExt as _;
 use gatewright_bus::{
     Loaded, clock, intake::Intake, layout::LayoutError, parked::Parked, retry::Retry,
 };
-use gatewright_policy::{
-    Snapshot,
-    approval::{self, VoteRefused},
-    document::Approvals,
-};
+use gatewright_policy::{Snapshot, approval::VoteRefused, document::Approvals};
 use gatewright_run::{
     Fate, RunState,
     decide::{self, Bench, Undecided, Verdict},
 };
 use gatewright_schemas::{
-    ApprovalId, Command, CommandMessage, Digest, EventBody, ReasonCode, RememberedApproval,
-    RememberedApprovalId, Reply, RunId, RunStatus, WorkspaceId,
-    event::{ApprovalDecided, ApprovalRequested},
+    ApprovalId, Command, CommandMessage, EventBody, ReasonCode, Reply, RunId, RunStatus, Timestamp,
+    WorkspaceId,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +25,6 @@ use crate::{
     command::{accepted, refused},
 };
 
-/// How long before its time a message that lets an approval lapse is kept for a second try: what clocks differ by.
-const EARLY: Duration = Duration::from_mins(1);
 /// Parked runs seen to at once.
 const AT_ONCE: usize = 256;
 
@@ -47,9 +38,10 @@ impl Dispatcher {
         approval_id: &ApprovalId,
         verdict: Verdict,
     ) -> Result<Reply, HandleError> {
-        // A person's yes is judged by the rules as they are now. Nobody's answer to an approval needs none.
-        if matches!(verdict, Verdict::Decided { .. }) {
-            self.authority.fresh(FRESH, PATIENCE).await;
+        // A person's yes is judged by the rules and names as they are now, never by none.
+        let is_persons = matches!(verdict, Verdict::Decided { .. });
+        if is_persons && !self.authority.fresh(FRESH, PATIENCE).await {
+            return Err(HandleError::NotVisibleYet);
         }
         let answered = self
             .apply(message, workspace, run_id, |state| {
@@ -68,7 +60,9 @@ impl Dispatcher {
             Ok(run) => run,
             Err(HandleError::Undecided(undecided)) => {
                 if !is_done_already(&undecided, &verdict, message) {
-                    return self.cannot(message, run_id, &verdict, undecided);
+                    return self
+                        .cannot(message, workspace, run_id, approval_id, &verdict, undecided)
+                        .await;
                 }
                 self.fleet.load(workspace, run_id).await?
             }
@@ -76,16 +70,26 @@ impl Dispatcher {
         };
         let progress = run.state.progress.as_ref();
         let fate = progress.and_then(|progress| progress.fate_of(approval_id));
-        if matches!(fate, Some(Fate::Approved | Fate::Used)) {
-            self.remember(message, workspace, run_id, approval_id, &verdict)
-                .await?;
+        let is_counted = progress
+            .and_then(|progress| progress.waiting.as_ref())
+            .is_some_and(|waiting| waiting.request.approval_id == *approval_id);
+        if fate.is_none() && !is_counted {
+            // It was seen a moment ago: this view is of a replica that lags.
+            return Err(HandleError::NotVisibleYet);
         }
         self.fleet.forget_secrets_if_ended(&run).await;
+        // The run first: what is remembered concerns others.
         self.wake_if_approved(&run).await;
+        if matches!(fate, Some(Fate::Approved | Fate::Used)) {
+            self.remember(message, workspace, &run.state, approval_id, &verdict)
+                .await?;
+        }
         // A yes that came too late let the approval lapse.
-        if fate == Some(Fate::Expired) && matches!(verdict, Verdict::Decided { .. }) {
+        if fate == Some(Fate::Expired) && is_persons {
             let undecided = Undecided::Answered(Fate::Expired);
-            return self.cannot(message, run_id, &verdict, undecided);
+            return self
+                .cannot(message, workspace, run_id, approval_id, &verdict, undecided)
+                .await;
         }
         Ok(accepted(run_id, run.state.status()))
     }
@@ -97,23 +101,28 @@ impl Dispatcher {
     }
 
     /// What is answered to a decision that changes nothing.
-    fn cannot(
+    async fn cannot(
         &self,
         message: &Intake,
+        workspace: &WorkspaceId,
         run_id: &RunId,
+        approval_id: &ApprovalId,
         verdict: &Verdict,
         undecided: Undecided,
     ) -> Result<Reply, HandleError> {
         let code = match &undecided {
             // A replica that lags may not show the question yet that somebody has already seen.
-            Undecided::NotWaiting if message.delivered < 2 => {
+            Undecided::NotWaiting | Undecided::NotFound if message.delivered < 2 => {
                 return Err(HandleError::NotVisibleYet);
             }
             Undecided::NotWaiting => Some(ReasonCode::ApprovalNotFound),
-            Undecided::NotExpired { expires_at }
-                if *verdict == Verdict::Expired && clock::now().plus(EARLY) >= *expires_at =>
-            {
-                return Err(undecided.into());
+            Undecided::NotExpired { expires_at } => {
+                // The timer came before its time by this clock, and is spent.
+                if *verdict == Verdict::Expired {
+                    self.time_approval(workspace, run_id, approval_id, *expires_at)
+                        .await;
+                }
+                None
             }
             Undecided::Answered(Fate::Denied) => Some(ReasonCode::ApprovalDenied),
             Undecided::Answered(Fate::Expired) => Some(ReasonCode::ApprovalExpired),
@@ -123,7 +132,6 @@ impl Dispatcher {
             }
             Undecided::NotFound
             | Undecided::Ended
-            | Undecided::NotExpired { .. }
             | Undecided::NotMemorable { .. }
             | Undecided::Answered(Fate::Approved) => None,
             Undecided::NotExternal
@@ -132,7 +140,7 @@ impl Dispatcher {
             | Undecided::TooLong
             | Undecided::Impossible(_) => return Err(undecided.into()),
         };
-        tracing::info!(run.id = %run_id, issued_by = self.fleet.writer().as_str(), %undecided, "a decision changes nothing");
+        tracing::info!(run.id = %run_id, approval.id = %approval_id, %undecided, "a decision changes nothing");
         Ok(refused(run_id, code, &undecided.to_string()))
     }
 
@@ -141,7 +149,7 @@ impl Dispatcher {
         &self,
         message: &Intake,
         workspace: &WorkspaceId,
-        run_id: &RunId,
+        state: &RunState,
         approval_id: &ApprovalId,
         verdict: &Verdict,
     ) -> Result<(), HandleError> {
@@ -153,7 +161,7 @@ impl Dispatcher {
         else {
             return Ok(());
         };
-        let history = self.fleet.history(workspace, run_id).await?;
+        let history = self.fleet.history(workspace, &state.run_id).await?;
         let (mut asked, mut decided) = (None, None);
         for event in history.iter().flat_map(|stored| &stored.commit.events) {
             match event.body()? {
@@ -166,12 +174,23 @@ impl Dispatcher {
                 _ => {}
             }
         }
-        let remembered = asked
-            .zip(decided)
-            .and_then(|(request, (answer, at))| remembered_of(&request, answer, workspace, at));
-        if let Some(remembered) = remembered {
-            let deed = Deed::Remember(remembered);
-            self.record(message, workspace, by, deed).await?;
+        let (Some(request), Some((answer, at))) = (asked, decided) else {
+            return Err(HandleError::NotVisibleYet);
+        };
+        let Some(seconds) = answer.remember_s.filter(|_| answer.approved) else {
+            return Ok(());
+        };
+        let mut approved_by = answer.voted_before;
+        approved_by.push(answer.by);
+        match decide::remembered(state, &request, approved_by, at, seconds) {
+            Ok(remembered) => {
+                let deed = Deed::Remember(remembered);
+                self.record(message, workspace, by, deed).await?;
+            }
+            // Looked at before the yes was counted.
+            Err(error) => {
+                tracing::error!(approval.id = %approval_id, %error, "an approval is not remembered");
+            }
         }
         Ok(())
     }
@@ -209,7 +228,8 @@ impl Dispatcher {
                 for body in bodies {
                     if let EventBody::ApprovalRequested(request) = body {
                         let (workspace, run) = (&stored.commit.workspace_id, &stored.commit.run_id);
-                        self.time_approval(workspace, run, request).await;
+                        let (id, due) = (&request.approval_id, request.expires_at);
+                        self.time_approval(workspace, run, id, due).await;
                     }
                 }
             }
@@ -223,17 +243,18 @@ impl Dispatcher {
         &self,
         workspace: &WorkspaceId,
         run: &RunId,
-        request: ApprovalRequested,
+        approval_id: &ApprovalId,
+        due: Timestamp,
     ) {
-        let kind = format!("approval-{}", request.approval_id.request());
+        let kind = format!("approval-{}", approval_id.request());
         let command = CommandMessage {
             issued_by: ON_ITS_OWN.into(),
             command: Command::ExpireApproval {
-                approval_id: request.approval_id,
+                approval_id: approval_id.clone(),
             },
         };
         self.fleet
-            .set_timer(workspace, run, &kind, request.expires_at, &command)
+            .set_timer(workspace, run, &kind, due, &command)
             .await;
     }
 }
@@ -242,11 +263,18 @@ impl Dispatcher {
 fn is_done_already(undecided: &Undecided, verdict: &Verdict, message: &Intake) -> bool {
     match (undecided, verdict) {
         (Undecided::Answered(_), Verdict::Expired) => true,
-        (Undecided::Answered(fate), Verdict::Decided { approved, .. }) => match fate {
-            Fate::Approved | Fate::Used => *approved,
-            Fate::Denied => !*approved,
-            Fate::Expired => false,
-        },
+        // Another yes with the wish to remember would be accepted and not heard: only the first can say so.
+        (
+            Undecided::Answered(Fate::Approved | Fate::Used),
+            Verdict::Decided {
+                approved: true,
+                remember_s,
+                ..
+            },
+        ) => remember_s.is_none() || message.delivered > 1,
+        (Undecided::Answered(fate), Verdict::Decided { approved, .. }) => {
+            *fate == Fate::Denied && !*approved
+        }
         // The same vote, counted before the message was handed out again.
         (Undecided::Vote(VoteRefused::VotedAlready), _) => message.delivered > 1,
         _ => false,
@@ -270,20 +298,4 @@ fn names_of_asker(snapshot: &Snapshot, state: &RunState) -> Vec<String> {
         .map(|principal| principal.actor_id.clone())
         .into_iter()
         .collect()
-}
-
-fn remembered_of(
-    request: &ApprovalRequested,
-    decided: ApprovalDecided,
-    workspace: &WorkspaceId,
-    at: gatewright_schemas::Timestamp,
-) -> Option<RememberedApproval> {
-    let holds_for = Duration::from_secs(decided.remember_s.filter(|_| decided.approved)?);
-    // Named after the approval: whoever carries the decision out, and however often, one entry comes of it.
-    let digest = Digest::of(&serde_json::Value::from(request.approval_id.as_str())).to_string();
-    let short: String = digest.chars().take(24).collect();
-    let id = RememberedApprovalId::new(format!("rem-{short}")).ok()?;
-    let mut approved_by = decided.voted_before;
-    approved_by.push(decided.by);
-    approval::remember(request, id, workspace.clone(), approved_by, at, holds_for)
 }

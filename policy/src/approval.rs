@@ -6,6 +6,7 @@ use gatewright_schemas::{
     Decision, Finding, ReasonCode, RememberedApproval, RememberedApprovalId, Timestamp,
     WorkspaceId,
     event::{ApprovalQuestion, ApprovalRequested, Likeness},
+    reference,
 };
 
 use crate::{document::Approvals, grant::approvable};
@@ -36,7 +37,8 @@ pub enum VoteRefused {
 /// Counts the yes of `approver`. `at_least` is how many the asking run was told have to say yes.
 ///
 /// `approver` and `earlier` are credentials' names, never what a request's body says of itself.
-/// `requesters` are all names that the asking side goes by: the submitter's credential, the actor's id, the principal's id.
+/// `requesters` are all names that are known of the asking side: the actor's id, the principal's id, the actor that the authority
+/// knows the principal as.
 pub fn count(
     rules: &Approvals,
     at_least: u8,
@@ -62,8 +64,9 @@ pub fn count(
 
 /// By what a later call would be like this one, were its approval remembered.
 ///
-/// By its hosts only where they bound what it can do: it reaches them through the egress gateway alone, and nothing was objected to
-/// but the host, the writing or the tool as such. A command that merely mentions a host is like another only in full.
+/// By its host only where that bounds what it can do: it is the one host that the call names, it is reached through the egress gateway
+/// alone, and nothing was objected to but the host, the writing or the tool as such. A command that merely mentions a host is like
+/// another only in full.
 pub fn likeness<'a>(
     through_gateway: bool,
     hosts: &[String],
@@ -79,14 +82,29 @@ pub fn likeness<'a>(
                     | ReasonCode::DefaultRequiresApproval
             )
     };
-    if through_gateway && !hosts.is_empty() && findings.into_iter().all(is_about_the_host) {
+    let names_one_host = matches!(hosts, [_]);
+    if through_gateway && names_one_host && findings.into_iter().all(is_about_the_host) {
         Likeness::Hosts
     } else {
         Likeness::Input
     }
 }
 
-/// The approval of `request` as one that holds for like calls; `None` where there is nothing of the kind to remember.
+/// Why an approval cannot hold for like calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotMemorable {
+    /// It is about no call that could be made again.
+    #[error("the question is not about a call to make")]
+    NoCall,
+    /// Everybody who names nobody would be covered.
+    #[error("the call is made on nobody's authority: name a principal")]
+    Nobody,
+    /// Recorded, hashed and shown are references, and another run's references stand for other secrets.
+    #[error("the input holds secrets, which another call's input could not be compared with")]
+    Secrets,
+}
+
+/// The approval of `request` as one that holds for like calls.
 pub fn remember(
     request: &ApprovalRequested,
     remembered_id: RememberedApprovalId,
@@ -94,23 +112,34 @@ pub fn remember(
     approved_by: Vec<String>,
     remembered_at: Timestamp,
     holds_for: Duration,
-) -> Option<RememberedApproval> {
+) -> Result<RememberedApproval, NotMemorable> {
+    let (Some(decision), Some(effect)) = (&request.decision, request.effect) else {
+        return Err(NotMemorable::NoCall);
+    };
     if request.question != ApprovalQuestion::MakeTheCall {
-        return None;
+        return Err(NotMemorable::NoCall);
     }
-    let decision = request.decision.as_ref()?;
-    Some(RememberedApproval {
+    let (Some(principal_id), Some(actor)) = (&request.principal_id, &request.asked_by) else {
+        return Err(NotMemorable::Nobody);
+    };
+    let input_digest = match request.likeness {
+        Likeness::Input if reference::occur_in(&request.input) => {
+            return Err(NotMemorable::Secrets);
+        }
+        Likeness::Input => Some(request.input_digest.clone()),
+        Likeness::Hosts => None,
+    };
+    Ok(RememberedApproval {
         remembered_id,
         workspace_id,
         approval_id: request.approval_id.clone(),
-        principal_id: request.principal_id.clone(),
+        principal_id: principal_id.clone(),
+        actor: actor.clone(),
         tool_name: request.tool_name.clone(),
         definition_digest: request.definition_digest.clone(),
         hosts: request.hosts.clone(),
-        input_digest: match request.likeness {
-            Likeness::Input => Some(request.input_digest.clone()),
-            Likeness::Hosts => None,
-        },
+        input_digest,
+        effect,
         sandbox_profile: request
             .sandbox_profile
             .as_ref()

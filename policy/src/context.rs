@@ -10,8 +10,7 @@ use gatewright_schemas::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The id of the actor when a run names none: the fleet itself, as a service.
-pub const DEFAULT_ACTOR_ID: &str = "gatewright";
+pub use gatewright_schemas::gate_facts::DEFAULT_ACTOR_ID;
 
 /// The longest `actor_id`, in characters.
 const MAX_ACTOR_ID: usize = 200;

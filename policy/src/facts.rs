@@ -216,36 +216,41 @@ impl<'a> Facts<'a> {
 
     /// The remembered approval that settles `finding`, if there is one.
     ///
-    /// It covers exactly the hosts that were approved, or, where the call names none, exactly the input that was.
+    /// It covers nothing that the approval itself would not have covered: the same asker, tool and host, or the very same input.
     pub(crate) fn remembered(&self, finding: &Finding) -> Option<&'a RememberedApproval> {
-        let mut of_this_tool =
-            self.snapshot
-                .remembered(self.workspace, &self.tool.name, self.principal);
+        let principal = self.principal?;
+        let actor = &self.context.ok()?.actor;
+        let rules = &self.policy?.document().approvals;
+        let most = rules.max_remember?.duration();
+        let mut of_this_tool = self
+            .snapshot
+            .remembered(self.workspace, &self.tool.name, principal);
         of_this_tool.find(|entry| {
             entry.revoked_at.is_none()
                 && self.now < entry.expires_at
+                && self.now < entry.remembered_at.plus(most)
+                && entry.actor == *actor
                 && entry.definition_digest == self.tool.definition_digest
                 && entry.sandbox_profile.as_ref()
                     == self.escalated_profile().map(|profile| &profile.digest)
                 && entry.approved_by.len() >= self.approvers_wanted()
                 && entry.findings.contains(&finding.reason_code)
+                && self.tool.effect <= entry.effect
+                && self.is_approved_host()
                 && self.is_within(entry)
         })
     }
 
     /// Whether the call names nothing that was not approved with `entry`.
     fn is_within(&self, entry: &RememberedApproval) -> bool {
-        let is_same_input = entry
-            .input_digest
-            .as_ref()
-            .is_none_or(|digest| digest == self.input_digest);
         let is_approved = |host: &Host| entry.hosts.iter().any(|there| there == host.as_str());
-        let are_hosts_approved = self
-            .hosts
-            .is_ok_and(|hosts| !hosts.is_empty() && hosts.iter().all(is_approved));
-        let is_bound_by_input = entry.input_digest.is_some();
-        let has_no_hosts = self.hosts.is_ok_and(<[Host]>::is_empty);
-        is_same_input && (are_hosts_approved || (is_bound_by_input && has_no_hosts))
+        let Ok(hosts) = self.hosts else {
+            return false;
+        };
+        match &entry.input_digest {
+            Some(digest) => digest == self.input_digest && hosts.iter().all(is_approved),
+            None => !hosts.is_empty() && hosts.iter().all(is_approved),
+        }
     }
 
     /// The limit that the call consumes when it runs.

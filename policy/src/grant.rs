@@ -49,8 +49,12 @@ pub enum GrantState {
     Denied,
     /// Nobody decided in time.
     Expired,
-    /// Spent.
+    /// Spent on another execution.
     Used,
+    /// Spent on this very call, whose intent is recorded: a repetition under its idempotency key is the same call.
+    ///
+    /// That it was in time, and given by enough people, was seen when it was spent.
+    SpentOnThisCall,
 }
 
 /// What an approval is asked for: the `require_approval` findings of the answers to one call (of `egress.request` there are two).
@@ -114,7 +118,7 @@ impl Grant {
                     facts.approvers_wanted()
                 ),
             ),
-            GrantState::Granted => return None,
+            GrantState::Granted | GrantState::SpentOnThisCall => return None,
         };
         Some(Finding {
             check: CHECK.to_owned(),

@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use pattern::{DomainPattern, DomainSet, InvalidPattern};
-pub use scan::hosts_in;
+pub use scan::{UNREADABLE, hosts_in};
 use serde::{Serialize, Serializer};
 use url::Url;
 
@@ -55,6 +55,11 @@ pub enum HostProblem {
     /// It is neither `http` nor `https`.
     #[error("is neither http nor https")]
     Scheme,
+    /// The input carries more URLs than are looked at.
+    #[error(
+        "is in an input that carries too many URLs, or URLs encoded too often, to check them all"
+    )]
+    TooMany,
 }
 
 impl UnreadableHost {

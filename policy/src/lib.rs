@@ -32,6 +32,7 @@ mod name_set;
 mod permit;
 pub mod quota;
 pub mod redact;
+pub mod replay;
 pub mod request;
 pub mod snapshot;
 
@@ -48,5 +49,6 @@ pub use grant::{Grant, GrantState};
 pub use host::{DomainPattern, Host};
 pub use permit::{EgressPermit, Permit};
 pub use quota::{Quota, QuotaAnswer, QuotaWindow};
+pub use replay::Replay;
 pub use request::{EgressRequest, ToolCallRequest, ToolFacts};
 pub use snapshot::Snapshot;

@@ -147,14 +147,14 @@ impl Snapshot {
         &'a self,
         workspace: &WorkspaceId,
         tool: &str,
-        principal: Option<&PrincipalId>,
+        principal: &PrincipalId,
     ) -> impl Iterator<Item = &'a RememberedApproval> {
         self.remembered
             .get(workspace)
             .and_then(|by_tool| by_tool.get(tool))
             .into_iter()
             .flatten()
-            .filter(move |entry| entry.principal_id.as_ref() == principal)
+            .filter(move |entry| entry.principal_id == *principal)
     }
 
     fn held(&self, workspace: &WorkspaceId, token: &CapabilityTokenId) -> Option<&HeldToken> {

@@ -6,8 +6,9 @@ use gatewright_policy::context::PolicyContext;
 use gatewright_schemas::{
     ApprovalId, ErrorInfo, EventBody, OnFailure, ReasonCode, RunStatus, StepStatus, ToolCallId,
     event::{
-        ApprovalQuestion, ApprovalRequested, RunCreated, RunSuspended, StepCompleted, StepCreated,
-        ToolFailed, ToolInvoked, ToolRequested, WaitingFor,
+        ApprovalDecided, ApprovalQuestion, ApprovalRequested, ApprovalVoted, RunCreated,
+        RunSuspended, StepCompleted, StepCreated, ToolFailed, ToolInvoked, ToolRequested,
+        WaitingFor,
     },
 };
 
@@ -139,29 +140,8 @@ impl Progress {
             }
             EventBody::ToolFailed(failed) => self.apply_failed(failed)?,
             EventBody::ApprovalRequested(request) => self.apply_requested(request)?,
-            EventBody::ApprovalVoted(voted) => {
-                let waiting = self.waiting_for(&voted.approval_id)?;
-                let has_voted = waiting.votes.iter().any(|vote| vote.by == voted.by);
-                ensure(!has_voted, "has this vote already")?;
-                waiting.votes.push(Vote {
-                    by: voted.by.clone(),
-                    remember_s: voted.remember_s,
-                });
-            }
-            EventBody::ApprovalDecided(decided) => {
-                let fate = if decided.approved {
-                    Fate::Approved
-                } else {
-                    Fate::Denied
-                };
-                self.settle(&decided.approval_id, fate)?;
-                if let (true, Some(waiting)) = (decided.approved, &mut self.waiting) {
-                    waiting.votes.push(Vote {
-                        by: decided.by.clone(),
-                        remember_s: decided.remember_s,
-                    });
-                }
-            }
+            EventBody::ApprovalVoted(voted) => self.apply_voted(voted)?,
+            EventBody::ApprovalDecided(decided) => self.apply_decided(decided)?,
             EventBody::ApprovalExpired(expired) => {
                 self.settle(&expired.approval_id, Fate::Expired)?;
             }
@@ -358,6 +338,33 @@ impl Progress {
             }
             _ => Err("does not wait for this approval"),
         }
+    }
+
+    fn apply_voted(&mut self, voted: &ApprovalVoted) -> Result<(), &'static str> {
+        let waiting = self.waiting_for(&voted.approval_id)?;
+        let has_voted = waiting.votes.iter().any(|vote| vote.by == voted.by);
+        ensure(!has_voted, "has this vote already")?;
+        waiting.votes.push(Vote {
+            by: voted.by.clone(),
+            remember_s: voted.remember_s,
+        });
+        Ok(())
+    }
+
+    fn apply_decided(&mut self, decided: &ApprovalDecided) -> Result<(), &'static str> {
+        let fate = if decided.approved {
+            Fate::Approved
+        } else {
+            Fate::Denied
+        };
+        self.settle(&decided.approval_id, fate)?;
+        if let (true, Some(waiting)) = (decided.approved, &mut self.waiting) {
+            waiting.votes.push(Vote {
+                by: decided.by.clone(),
+                remember_s: decided.remember_s,
+            });
+        }
+        Ok(())
     }
 
     fn settle(&mut self, id: &ApprovalId, fate: Fate) -> Result<(), &'static str> {

@@ -11,6 +11,7 @@
 mod apply;
 pub mod decide;
 mod decided;
+mod grant;
 mod next;
 pub mod plan;
 mod state;

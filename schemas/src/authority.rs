@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActorType, ApprovalId, CapabilityTokenId, Digest, PrincipalId, ReasonCode,
+    Actor, ActorType, ApprovalId, CapabilityTokenId, Digest, Effect, PrincipalId, ReasonCode,
     RememberedApprovalId, Timestamp, WorkspaceId,
 };
 
@@ -90,9 +90,10 @@ pub struct Quarantine {
     pub by: String,
 }
 
-/// An approval that holds for like calls, for a while: the same workspace, principal, tool and hosts.
+/// An approval that holds for like calls, for a while: the same workspace, actor, principal and tool, and the same host or input.
 ///
-/// A call that names no host is like the approved one only when its input is the same: nothing else would hold it to what a person saw.
+/// A call whose host does not bound what it can do is like the approved one only when its input is the same: nothing else would
+/// hold it to what a person saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RememberedApproval {
     /// Its id.
@@ -101,19 +102,23 @@ pub struct RememberedApproval {
     pub workspace_id: WorkspaceId,
     /// The approval that is remembered.
     pub approval_id: ApprovalId,
-    /// The principal on whose authority the calls are made; absent for calls on nobody's.
-    pub principal_id: Option<PrincipalId>,
+    /// The principal on whose authority the calls are made.
+    pub principal_id: PrincipalId,
+    /// Who makes them.
+    pub actor: Actor,
     /// The tool's name.
     pub tool_name: String,
     /// Digest of the tool's definition: a tool that was changed is asked about anew.
     pub definition_digest: Digest,
     /// The hosts that the calls may name, as they are matched; not one more.
     pub hosts: Vec<String>,
-    /// The input that the calls must have, by its digest; absent where the hosts bound them.
+    /// The input that the calls must have, by its digest; absent where the host bounds them.
     pub input_digest: Option<Digest>,
     /// Digest of the sandbox's profile that the calls must get, where they ask for more than their ordinary sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_profile: Option<Digest>,
+    /// What the calls may do to the world at most: one that was seen to read is no leave to write.
+    pub effect: Effect,
     /// What the approval settles, and nothing else.
     pub findings: Vec<ReasonCode>,
     /// Those who approved it.

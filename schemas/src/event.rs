@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::{
     ActorType, ApprovalId, CapabilityToken, CapabilityTokenId, CommitId, DecisionRecord, Digest,
-    Effect, EnforcementMode, ErrorInfo, EventId, EventType, Lane, Principal, PrincipalId,
-    RememberedApproval, RememberedApprovalId, RunId, StepId, StepStatus, Submission, Timestamp,
-    ToolCallId, WorkspaceId, Zone,
+    Effect, EnforcementMode, ErrorInfo, EventId, EventType, GateFacts, Lane, Principal,
+    PrincipalId, RememberedApproval, RememberedApprovalId, RunId, StepId, StepStatus, Submission,
+    Timestamp, ToolCallId, WorkspaceId, Zone,
 };
 
 /// Who did it.
@@ -379,6 +379,18 @@ pub struct ToolInvoked {
     pub decision: DecisionRecord,
     /// The approval that is spent with this call.
     pub approval_id: Option<ApprovalId>,
+    /// The action type, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_type: Option<String>,
+    /// The token that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability_token_id: Option<CapabilityTokenId>,
+    /// The hosts that the input names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// What else the gate was asked; absent in events of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<GateFacts>,
 }
 
 /// `tool.succeeded`
@@ -432,6 +444,9 @@ pub struct PolicyDecided {
     pub hosts: Vec<String>,
     /// The gate's answer.
     pub decision: DecisionRecord,
+    /// What else the gate was asked; absent in events of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<GateFacts>,
 }
 
 /// `policy.activated`
@@ -489,6 +504,9 @@ pub struct ApprovalRequested {
     /// The hosts that the input names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// What the call does to the world; absent where the gate has no part in the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
     /// The sandbox that the call asks for, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_permissions: Option<String>,
@@ -634,6 +652,9 @@ pub struct EgressRequested {
     pub host: String,
     /// The action type.
     pub action_type: String,
+    /// The gate's answer, where no event of its own tells it: it allowed the request, or it was asked on the way of a redirect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Box<PolicyDecided>>,
 }
 
 /// `egress.allowed`

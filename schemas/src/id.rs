@@ -220,6 +220,15 @@ impl ApprovalId {
     }
 }
 
+impl RememberedApprovalId {
+    /// The id under which an approval is remembered.
+    pub fn of(approval: &ApprovalId) -> Self {
+        let digest = crate::Digest::of(&serde_json::Value::from(approval.as_str())).to_string();
+        let short: String = digest.chars().take(24).collect();
+        Self(format!("rem-{short}").into())
+    }
+}
+
 impl EventId {
     /// The id of the event at `place` (from 1) in a commit.
     pub fn of(commit: &CommitId, place: usize) -> Self {

@@ -13,6 +13,7 @@ pub mod command;
 pub mod decision;
 pub mod error_info;
 pub mod event;
+pub mod gate_facts;
 pub mod id;
 pub mod message;
 pub mod reference;
@@ -29,6 +30,7 @@ pub use command::{Command, CommandMessage, Reply};
 pub use decision::{DecisionRecord, Finding};
 pub use error_info::{ErrorInfo, Violation};
 pub use event::{Actor, Commit, Event, EventBody};
+pub use gate_facts::{ApprovalFacts, GateFacts, HopFacts, RecordedDecision};
 pub use id::{
     ApprovalId, CapabilityTokenId, CommitId, EventId, InvalidId, PrincipalId, RememberedApprovalId,
     RunId, StepId, ToolCallId, WorkspaceId, WriterId,

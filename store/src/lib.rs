@@ -5,7 +5,8 @@
 //! the tables are a copy of the stream and can be dropped and folded anew.
 //!
 //! One module per table, for reading: [`run`], [`step`], [`tool_call`], [`event`], [`decision`], [`approval`], [`egress`],
-//! [`capability`], [`principal`], [`policy_revision`], [`remembered_approval`], [`worker`], [`dead_letter`], [`checkpoint`].
+//! [`capability`], [`principal`], [`policy_revision`], [`remembered_approval`], [`worker`], [`dead_letter`], [`checkpoint`];
+//! [`recorded`] for replaying decisions.
 //! Nothing here counts a table: lists are cut into pages, and pages by keys.
 //! [`projection`] writes a folded batch with its checkpoint in one transaction, [`rebuild`] empties the tables for a new start,
 //! [`migrate`] brings a database up to date and refuses one that this program does not fit.
@@ -27,6 +28,7 @@ pub mod policy_revision;
 pub mod principal;
 pub mod projection;
 pub mod rebuild;
+pub mod recorded;
 pub mod remembered_approval;
 pub mod run;
 pub mod step;

@@ -16,7 +16,9 @@ pub struct Remembered {
     pub workspace_id: String,
     pub remembered_id: String,
     pub approval_id: String,
-    pub principal_id: Option<String>,
+    pub principal_id: String,
+    pub actor: Value,
+    pub effect: String,
     pub tool_name: String,
     pub hosts: Value,
     /// In hexadecimal.
@@ -41,7 +43,7 @@ pub async fn list(
 ) -> Result<Vec<Remembered>, StoreError> {
     sqlx::query_as!(
         Remembered,
-        r#"select workspace_id, remembered_id, approval_id, principal_id, tool_name, hosts,
+        r#"select workspace_id, remembered_id, approval_id, principal_id, actor, effect, tool_name, hosts,
             encode(input_digest, 'hex') as input_digest, encode(definition_digest, 'hex') as "definition_digest!",
             findings, approved_by, remembered_at, expires_at, revoked_at as "revoked_at: Time", revoked_by, revoked_reason
          from remembered_approvals

@@ -37,27 +37,32 @@ impl Request {
 pub struct Upstream {
     port: u16,
     seen: Arc<Mutex<Vec<Request>>>,
+    redirects: Arc<Mutex<Vec<String>>>,
     released: watch::Sender<HashSet<String>>,
     task: JoinHandle<()>,
 }
 
 impl Upstream {
     /// Starts it. It answers `200 done`, except at
-    /// `/redirect?<url>` (302 to that URL), `/held/<key>` (200, but not before [`Upstream::let_go`] of that key) and `/status/<code>…`.
+    /// `/redirect?<url>` and what [`Upstream::redirecting_to`] answers with (302 to that URL), `/held/<key>` (200, but not before [`Upstream::let_go`] of that key) and `/status/<code>…`.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let released = watch::Sender::new(HashSet::new());
+        let redirects = Arc::new(Mutex::new(Vec::new()));
         let (requests, until) = (Arc::clone(&seen), released.clone());
+        let targets = Arc::clone(&redirects);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&requests), until.subscribe()));
+                let (requests, targets) = (Arc::clone(&requests), Arc::clone(&targets));
+                tokio::spawn(serve(stream, requests, targets, until.subscribe()));
             }
         });
         Self {
             port,
             seen,
+            redirects,
             released,
             task,
         }
@@ -66,6 +71,13 @@ impl Upstream {
     /// The URL of a path, by the server's address.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// A URL of this server that redirects to `url` and does not carry it, so that the gate learns of it only then.
+    pub fn redirecting_to(&self, url: &str) -> String {
+        let mut redirects = self.redirects.lock().unwrap();
+        redirects.push(url.to_owned());
+        self.url(&format!("/redirect/{}", redirects.len() - 1))
     }
 
     /// Answers what is held at `/held/<key>`, now and from now on.
@@ -112,6 +124,7 @@ impl Drop for Upstream {
 async fn serve(
     stream: TcpStream,
     seen: Arc<Mutex<Vec<Request>>>,
+    redirects: Arc<Mutex<Vec<String>>>,
     mut released: watch::Receiver<HashSet<String>>,
 ) -> Option<()> {
     let mut stream = BufReader::new(stream);
@@ -124,9 +137,14 @@ async fn serve(
                 .await
                 .ok()?;
         }
-        let (status, more) = match request.path.split_once('?') {
-            Some(("/redirect", to)) => ("302 Found".to_owned(), format!("location: {to}\r\n")),
-            _ => (status_of(&request.path), String::new()),
+        let kept = request.path.strip_prefix("/redirect/").map(|number| {
+            let redirects = redirects.lock().unwrap();
+            redirects[number.parse::<usize>().unwrap()].clone()
+        });
+        let stated = request.path.strip_prefix("/redirect?").map(str::to_owned);
+        let (status, more) = match kept.or(stated) {
+            Some(to) => ("302 Found".to_owned(), format!("location: {to}\r\n")),
+            None => (status_of(&request.path), String::new()),
         };
         let answer = format!("HTTP/1.1 {status}\r\n{more}content-length: 4\r\n\r\ndone");
         stream.write_all(answer.as_bytes()).await.ok()?;

@@ -7,17 +7,16 @@ use std::{
 
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
-    EscalatedProfile, Grant, GrantState, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval,
-    document::Approvals, escalated_profile, explain_egress, grant::approvable, host::hosts_in,
-    redact::SecretMissing,
+    EscalatedProfile, Grant, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval,
+    document::Approvals, escalated_profile, explain_egress, host::hosts_in, redact::SecretMissing,
 };
 use gatewright_run::{
     Decided, PlannedCall, Progress,
     decide::{self, Asked, Invocation, Terms, Undecided},
 };
 use gatewright_schemas::{
-    Decision, DecisionRecord, ErrorInfo, EventBody, OnApproval, PrincipalId, ReasonCode, Stage,
-    StepId, Timestamp,
+    Decision, DecisionRecord, ErrorInfo, EventBody, GateFacts, OnApproval, PrincipalId, ReasonCode,
+    Stage, StepId, Timestamp,
     event::{ApprovalQuestion, ApprovalRequested, EgressBlocked, QuotaExceeded},
 };
 use serde_json::Value;
@@ -26,6 +25,7 @@ use crate::{
     Worker,
     egress::{HopRequest, Redacted, Rules, Secrets, first_hop},
     purse::{Purse, ask_egress, ask_tool},
+    recorded::{cleaned, facts_of, told_host},
     tool::{Input, ResolvedCall},
     turn::{AtHand, TurnError},
 };
@@ -169,7 +169,7 @@ impl Worker {
             sandbox_permissions: call.sandbox_permissions.clone(),
         };
         Ok(Ok(Question {
-            grant: grant_of(progress, call),
+            grant: progress.grant_for(call),
             input,
             resolved,
             request,
@@ -254,6 +254,7 @@ impl Worker {
                 asked_by: context.ok().map(|context| context.actor.clone()),
                 likeness: approval::likeness(through_gateway, &hosts, &record.findings),
                 hosts,
+                effect: Some(resolved.facts.effect),
                 sandbox_permissions: call.sandbox_permissions.clone(),
                 decision: Some(record),
                 sandbox_profile: sandbox_profile.as_deref().map(EscalatedProfile::shown),
@@ -365,7 +366,7 @@ impl Question {
                         ask_egress(snapshot, &request, grant, now, &mut purses.egress)?;
                     (answer.into_parts().0, exceeded)
                 };
-                Some((hop.action_type.clone(), record, exceeded))
+                Some((request, record, exceeded))
             }
             None => None,
         };
@@ -374,10 +375,10 @@ impl Question {
             value: shown_input,
             secrets,
         } = self.input.shown(&call.input, &rules.marks);
-        let asked_of = |category, action_type, record, exceeded| {
+        let asked_of = |facts, action_type, record, exceeded| {
             asked_of(
-                category,
                 &self.request,
+                facts,
                 action_type,
                 record,
                 exceeded,
@@ -385,9 +386,16 @@ impl Question {
             )
         };
         let action_type = self.request.tool.action_type.clone();
-        let mut asked = vec![asked_of(TOOL, action_type, record, exceeded)];
-        if let Some((action_type, record, exceeded)) = hop {
-            asked.push(asked_of(EGRESS, Some(action_type), record, exceeded));
+        let sandbox_profile = escalated_profile(&self.request, snapshot, now);
+        let mut facts = facts_of(&self.request, None, grant, &secrets);
+        if let Some(profile) = &sandbox_profile {
+            facts.sandbox_profile = Some(profile.digest.clone());
+        }
+        let mut asked = vec![asked_of(facts, action_type, record, exceeded)];
+        if let Some((request, record, exceeded)) = hop {
+            let facts = facts_of(&self.request, Some(&request), grant, &secrets);
+            let action_type = Some(request.action_type);
+            asked.push(asked_of(facts, action_type, record, exceeded));
         }
         let requested = self.first_hop.as_ref().map(|hop| hop.requested(&secrets));
         Some(Answers {
@@ -397,7 +405,7 @@ impl Question {
             rules,
             shown_input,
             requested,
-            sandbox_profile: escalated_profile(&self.request, snapshot, now),
+            sandbox_profile,
         })
     }
 }
@@ -407,29 +415,23 @@ fn secrets_are_gone(missing: SecretMissing, call: &PlannedCall) -> ErrorInfo {
     ErrorInfo::new(Stage::Input, ReasonCode::SecretMissing, reason).of_tool(&call.tool_name)
 }
 
-fn asked_of(
-    category: &'static str,
+/// A question about the call, or with `facts` of one about a request to the outside, and its answer.
+pub(crate) fn asked_of(
     request: &ToolCallRequest,
+    facts: GateFacts,
     action_type: Option<String>,
-    mut record: DecisionRecord,
+    record: DecisionRecord,
     exceeded: Option<QuotaExceeded>,
     secrets: &Secrets,
 ) -> Asked {
-    if !secrets.is_empty() {
-        record.reason = secrets.clean_text(&record.reason);
-        for finding in &mut record.findings {
-            finding.reason = secrets.clean_text(&finding.reason);
-        }
-    }
     let hosts = request.hosts.iter().flatten();
     Asked {
-        category,
+        category: if facts.hop.is_some() { EGRESS } else { TOOL },
         action_type,
         input_digest: Some(request.input_digest.clone()),
-        hosts: hosts
-            .map(|host| secrets.clean_text(host.as_str()))
-            .collect(),
-        record,
+        hosts: hosts.map(|host| told_host(host, secrets)).collect(),
+        facts,
+        record: cleaned(record, request, secrets),
         exceeded,
     }
 }
@@ -454,41 +456,6 @@ fn blocked_hop(call: &PlannedCall, host: &str, error: &ErrorInfo) -> EventBody {
         hop: 0,
         host: host.to_owned(),
         error: error.clone(),
-    })
-}
-
-/// The approval of this very call, where the run's history holds one.
-///
-/// A call whose intent was recorded with an approval keeps it: a repetition under the same idempotency key is no other call.
-fn grant_of(progress: &Progress, call: &PlannedCall) -> Option<Grant> {
-    let open = progress.open_call.as_ref();
-    let spent = open.and_then(|open| open.spent.as_ref());
-    let waiting = progress.waiting.as_ref().or(spent)?;
-    let request = &waiting.request;
-    if request.question != ApprovalQuestion::MakeTheCall
-        || request.tool_call_id != call.tool_call_id
-    {
-        return None;
-    }
-    Some(Grant {
-        approval_id: request.approval_id.clone(),
-        tool_call_id: request.tool_call_id.clone(),
-        tool_name: request.tool_name.clone(),
-        definition_digest: request.definition_digest.clone(),
-        input_digest: request.input_digest.clone(),
-        principal_id: request.principal_id.clone(),
-        sandbox_profile: request
-            .sandbox_profile
-            .as_ref()
-            .map(|profile| profile.digest.clone()),
-        granted_findings: approvable(&request.decision),
-        approved_by: waiting.votes.len(),
-        expires_at: request.expires_at,
-        state: match waiting.approved {
-            None => GrantState::Pending,
-            Some(true) => GrantState::Granted,
-            Some(false) => GrantState::Denied,
-        },
     })
 }
 

@@ -16,8 +16,9 @@ use gatewright_schemas::{ErrorInfo, EventBody, OnUnknownOutcome, Stage};
 use crate::{
     Worker,
     ask::{Permitted, Purses},
-    egress::{HopAnswer, HopGate, HopRequest},
+    egress::{HopAnswer, HopGate, HopRequest, Secrets},
     purse::{Purse, answered, ask_egress, ask_tool},
+    recorded::{HopAnswers, cleaned},
     tool::{BoxFuture, Call, Execution, TookEffect, execute_with_limits},
     turn::{AtHand, TurnError},
 };
@@ -31,6 +32,8 @@ struct Hops<'a> {
     purse: tokio::sync::Mutex<Purse>,
     /// The limits that hops reached, to be recorded.
     told: Mutex<Vec<EventBody>>,
+    /// What the gate said of redirects, to be recorded with them.
+    answers: HopAnswers,
 }
 
 impl HopGate for Hops<'_> {
@@ -47,13 +50,11 @@ impl HopGate for Hops<'_> {
             if answer.is_blocked() || hop.hop > 0 {
                 self.tell(exceeded.map(EventBody::QuotaExceeded));
             }
-            match answer.into_parts() {
-                (_, Some(permit)) => {
-                    purse.spend();
-                    HopAnswer::Permit(permit)
-                }
-                (record, None) => HopAnswer::Blocked(record),
+            let answer = self.answers.keep(request, answer);
+            if matches!(answer, HopAnswer::Permit(_)) {
+                purse.spend();
             }
+            answer
         })
     }
 }
@@ -97,6 +98,7 @@ impl Worker {
             grant: grant.as_ref(),
             purse: tokio::sync::Mutex::new(egress),
             told: Mutex::default(),
+            answers: HopAnswers::default(),
         };
         let run = (&request.workspace_id, &request.run_id);
         let order = Call::new(run, call.tool_call_id.clone(), input, &rules, &gate);
@@ -116,7 +118,10 @@ impl Worker {
             let permit = if let Some(permit) = permit.take() {
                 permit
             } else {
-                let (answer, reached) = self.ask_again(&request, grant.as_ref(), &mut purse).await;
+                let secrets = order.secrets();
+                let (answer, reached) = self
+                    .ask_again(&request, grant.as_ref(), &secrets, &mut purse)
+                    .await;
                 events.extend(reached);
                 match answer {
                     Ok(permit) => permit,
@@ -135,9 +140,12 @@ impl Worker {
             };
             let Execution {
                 outcome,
-                events: told,
+                events: mut told,
             } = execution;
             events.extend(gate.take_told());
+            let question = (&request, grant.as_ref());
+            gate.answers
+                .tell(&hand.run.state, call, question, &order.secrets(), &mut told)?;
             events.extend(told);
             match outcome {
                 Ok(output) => break (Ok(output), TookEffect::Answered),
@@ -150,35 +158,34 @@ impl Worker {
         };
         let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
 
-        let state = &hand.run.state;
-        let Some(progress) = &state.progress else {
-            return Err(Undecided::NotFound.into());
+        let outcome = Outcome {
+            result,
+            events,
+            executions,
+            duration_us,
         };
+        Ok(self.conclude(hand, call, outcome, took_effect)?)
+    }
+
+    /// What is recorded of an execution that is over. Of one that may have taken effect, a person is asked where the run wishes so.
+    fn conclude(
+        &self,
+        hand: &AtHand<'_>,
+        call: &PlannedCall,
+        outcome: Outcome,
+        took_effect: TookEffect,
+    ) -> Result<Decided, Undecided> {
+        let state = &hand.run.state;
+        let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
         let asks = progress.created.submission.input.runtime.on_unknown_outcome
             == OnUnknownOutcome::AskHuman;
-        if let (Err(error), TookEffect::Unknown, true, Some(open)) =
-            (&result, took_effect, asks, &progress.open_call)
-        {
-            return Ok(decide::lose(
-                state,
-                None,
-                call,
-                open,
-                events,
-                &error.reason,
-                self.terms(),
-            )?);
+        match (&outcome.result, &progress.open_call) {
+            (Err(error), Some(open)) if asks && took_effect == TookEffect::Unknown => {
+                let (why, terms) = (error.reason.clone(), self.terms());
+                decide::lose(state, None, call, open, outcome.events, &why, terms)
+            }
+            _ => decide::conclude(state, call, outcome),
         }
-        Ok(decide::conclude(
-            state,
-            call,
-            Outcome {
-                result,
-                events,
-                executions,
-                duration_us,
-            },
-        )?)
     }
 
     /// A repetition passes the gate like any other call: what was revoked meanwhile holds at once, and it consumes like one.
@@ -188,6 +195,7 @@ impl Worker {
         &self,
         request: &ToolCallRequest,
         grant: Option<&Grant>,
+        secrets: &Secrets,
         purse: &mut Purse,
     ) -> (Result<Permit, ErrorInfo>, Option<EventBody>) {
         let (answer, exceeded) = answered(&self.0.authority, purse, |snapshot, now, purse| {
@@ -196,7 +204,10 @@ impl Worker {
         .await;
         let permit = match answer.into_parts() {
             (_, Some(permit)) => Ok(permit),
-            (record, None) => Err(ErrorInfo::blocked(Stage::ToolPolicy, &record)),
+            (record, None) => {
+                let record = cleaned(record, request, secrets);
+                Err(ErrorInfo::blocked(Stage::ToolPolicy, &record))
+            }
         };
         (permit, exceeded.map(EventBody::QuotaExceeded))
     }

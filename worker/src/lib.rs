@@ -17,6 +17,7 @@ mod execute;
 mod held;
 mod pull;
 mod purse;
+mod recorded;
 pub mod sandbox;
 pub mod tool;
 mod turn;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use gatewright_bus::clock;
+use gatewright_bus::{Fleet, clock};
 use gatewright_schemas::{Command, RememberedApprovalId, RunId, WorkspaceId};
 use gatewright_store::remembered_approval::{self, Remembered};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{joined, strings};
 use crate::{
     context::Context,
-    exit::{Exit, Failure},
+    exit::{self, Exit, Failure},
     issue::{self, Issuer},
     out::{Cell, Table, span},
     target::{DEFAULT_WORKSPACE, expand},
@@ -106,6 +106,7 @@ fn table(listed: &[Listed]) -> Table {
         "STATE",
         "PRINCIPAL",
         "TOOL",
+        "MAY",
         "FOR",
         "APPROVED BY",
         "LEFT",
@@ -124,8 +125,9 @@ fn table(listed: &[Listed]) -> Table {
         table.row(vec![
             (&remembered.remembered_id).into(),
             Cell::word(state),
-            Cell::maybe(remembered.principal_id.as_deref()),
+            (&remembered.principal_id).into(),
             (&remembered.tool_name).into(),
+            (&remembered.effect).into(),
             Cell::cut(bound, 40),
             Cell::maybe(joined(&strings(Some(&remembered.approved_by)))),
             left.into(),
@@ -142,24 +144,41 @@ async fn revoke(
     issuer: &Issuer,
 ) -> Result<Exit> {
     let fleet = context.fleet().await?;
+    let mut ended = Exit::Ok;
     for id in remembered {
-        if fleet.remembered_approval(workspace, id).await?.is_none() {
-            return Err(Failure::not_found(format!(
-                "there is no remembered approval `{id}` in the workspace `{workspace}`"
-            )));
-        }
-        let command = Command::ForgetApproval {
-            remembered_id: id.clone(),
-            reason: reason.clone(),
-        };
-        let run = RunId::authority();
-        issue::issue(&fleet, workspace, &run, issuer.name(), command).await?;
-        if context.out.is_json() {
-            let revoked = fleet.remembered_approval(workspace, id).await?;
-            context.out.json_line(&revoked)?;
-        } else {
-            context.out.line(id.as_str())?;
+        match revoke_one(context, &fleet, workspace, id, reason.clone(), issuer).await {
+            Ok(()) => {}
+            Err(error) if remembered.len() == 1 => return Err(error),
+            // One that is not there does not leave the others in force.
+            Err(error) => ended = exit::report(&error),
         }
     }
-    Ok(Exit::Ok)
+    Ok(ended)
+}
+
+async fn revoke_one(
+    context: &Context,
+    fleet: &Fleet,
+    workspace: &WorkspaceId,
+    id: &RememberedApprovalId,
+    reason: Option<String>,
+    issuer: &Issuer,
+) -> Result<()> {
+    if fleet.remembered_approval(workspace, id).await?.is_none() {
+        return Err(Failure::not_found(format!(
+            "there is no remembered approval `{id}` in the workspace `{workspace}`"
+        )));
+    }
+    let command = Command::ForgetApproval {
+        remembered_id: id.clone(),
+        reason,
+    };
+    let run = RunId::authority();
+    issue::issue(fleet, workspace, &run, issuer.name(), command).await?;
+    if context.out.is_json() {
+        let revoked = fleet.remembered_approval(workspace, id).await?;
+        context.out.json_line(&revoked)
+    } else {
+        context.out.line(id.as_str())
+    }
 }

@@ -118,6 +118,16 @@ pub(crate) fn line(file: &Path, kind: &str, fault: &DocumentFault) -> String {
     escaped(&told)
 }
 
+/// Reads a document that is asked about, not applied.
+pub fn candidate(file: &Path) -> Result<PolicyDocument> {
+    PolicyDocument::parse(&input::read(file)?).map_err(|faults| {
+        let file = file.display();
+        Failure::usage(format!(
+            "the policy document `{file}` is not valid:\n{faults}"
+        ))
+    })
+}
+
 /// Checks a document.
 pub fn validate(context: &Context, args: &ValidateArgs) -> Result<Exit> {
     let text = input::read(&args.file)?;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use gatewright_bus::{clock, quota::Counter};
 use gatewright_policy::{
-    CheckResult, CompiledPolicy, Explanation, PolicyContext, PolicyDocument, QuotaAnswer, Snapshot,
+    CheckResult, CompiledPolicy, Explanation, PolicyContext, QuotaAnswer, Snapshot,
     ToolCallRequest, explain_egress, explain_tool_call, host::hosts_in,
 };
 use gatewright_run::{Plan, PlannedCall, PlannedStep};
@@ -25,6 +25,7 @@ use gatewright_worker::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::document::candidate;
 use crate::{
     context::Context,
     exit::{Exit, Failure},
@@ -221,13 +222,7 @@ async fn snapshot(context: &Context, args: &ExplainArgs) -> Result<Snapshot> {
         context.fleet().await?.authority_now().await?
     };
     if let Some(file) = &args.policy {
-        let text = input::read(file)?;
-        let document = PolicyDocument::parse(&text).map_err(|faults| {
-            Failure::usage(format!(
-                "the policy document `{}` is not valid:\n{faults}",
-                file.display()
-            ))
-        })?;
+        let document = candidate(file)?;
         let digest = document.digest();
         let revision = snapshot.policy().map_or(0, |policy| policy.revision()) + 1;
         let compiled = CompiledPolicy::new(document, revision, digest);

@@ -14,6 +14,7 @@ mod demo;
 mod dev;
 mod doctor;
 mod operators;
+mod replays;
 mod roles;
 mod runs;
 mod settings;

@@ -252,6 +252,11 @@ impl Fleet {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
+    /// Reads a file of that directory.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
     /// Waits until the tables have all that is in the stream.
     pub fn projected(&self) {
         eventually("the tables catch up", || {

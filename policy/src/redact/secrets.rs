@@ -3,9 +3,10 @@
 use data_encoding::{BASE64, BASE64_NOPAD};
 use gatewright_schemas::reference;
 use serde_json::Value;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use super::{marks::Marks, walk::Walk};
+use crate::Host;
 
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "REDACTED";
@@ -79,6 +80,19 @@ impl Secrets {
             }
         }
         clean
+    }
+
+    /// Whether telling `host`, which was found in an input, tells a part of a secret.
+    ///
+    /// In a random text anything may look like a host. Where the secret is a URL as a whole, its host may be told:
+    /// nobody could approve a call without.
+    pub fn hold(&self, host: &Host) -> bool {
+        let is_in = |secret: &String| secret.to_ascii_lowercase().contains(host.as_str());
+        let is_its_own = |secret: &String| {
+            let url = Url::parse(secret).ok();
+            url.is_some_and(|url| Host::of_url(&url).is_ok_and(|own| own.as_ref() == Some(host)))
+        };
+        self.spellings.iter().any(is_in) && !self.spellings.iter().any(is_its_own)
     }
 
     /// `bytes`, which need not be text, without the secrets.

@@ -35,7 +35,7 @@ struct CaseFile {
 struct RememberedCase {
     id: String,
     workspace: Option<WorkspaceId>,
-    principal_id: Option<String>,
+    principal_id: String,
     tool: String,
     #[serde(default)]
     hosts: Vec<String>,
@@ -167,7 +167,13 @@ fn the_gate_answers_as_the_case_files_say() {
 }
 
 /// Codes that are some other part's to give. A new code belongs into the cases or in here, whoever adds it decides.
-const NOT_THE_GATES: [ReasonCode; 20] = [
+const NOT_THE_GATES: [ReasonCode; 26] = [
+    ReasonCode::ActorGaveUp,
+    ReasonCode::RunNotExternal,
+    ReasonCode::RunBusy,
+    ReasonCode::StepNotOpen,
+    ReasonCode::RunTooLong,
+    ReasonCode::RequestKeyConflict,
     ReasonCode::ApproverNotAllowed,
     ReasonCode::ToolNotFound,
     ReasonCode::ToolInputInvalid,
@@ -369,7 +375,9 @@ fn remembered(case: &RememberedCase) -> RememberedApproval {
         remembered_id: case.id.parse().unwrap(),
         workspace_id: case.workspace.clone().unwrap_or_else(world::acme),
         approval_id: "acme.r0.1.1.a1".parse().unwrap(),
-        principal_id: case.principal_id.as_deref().map(world::principal_id),
+        principal_id: world::principal_id(&case.principal_id),
+        actor: gatewright_policy::PolicyContext::default().actor,
+        effect: Effect::Write,
         tool_name: case.tool.clone(),
         definition_digest: definition,
         hosts: case.hosts.clone(),

@@ -20,6 +20,8 @@ mod model;
 mod permits;
 mod properties;
 mod redaction;
+mod remembered;
+mod replays;
 mod scenes;
 mod vault;
 mod world;

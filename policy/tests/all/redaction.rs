@@ -1,4 +1,7 @@
-use gatewright_policy::redact::{Marks, input as redact_input};
+use gatewright_policy::{
+    Host,
+    redact::{Marks, Secrets, input as redact_input},
+};
 use serde_json::{Value, json};
 
 fn check(input: &Value, expected: &Value) {
@@ -149,4 +152,17 @@ fn the_policy_marks_more() {
         "REDACTED and REDACTED"
     );
     assert!(!format!("{redacted:?}").contains("hush"));
+}
+
+/// What looks like a host within a random secret is a part of it; the host of a secret URL is what an approver has to see.
+#[test]
+fn a_host_that_is_a_part_of_a_secret_is_not_told() {
+    let values = [
+        "pw@Ss:word-1".to_owned(),
+        "https://hooks.test/T0/abcdef".to_owned(),
+    ];
+    let secrets = Secrets::of(&values);
+    for (host, held) in [("ss", true), ("hooks.test", false), ("other.test", false)] {
+        assert_eq!(secrets.hold(&Host::parse(host).unwrap()), held, "{host}");
+    }
 }

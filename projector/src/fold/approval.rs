@@ -103,6 +103,7 @@ fn requested(
         asked: AskedRow {
             asked_by: request.asked_by.clone(),
             hosts: request.hosts.clone(),
+            effect: request.effect,
             sandbox_permissions: request.sandbox_permissions.clone(),
             sandbox_profile: request.sandbox_profile.clone(),
             likeness: request.likeness,

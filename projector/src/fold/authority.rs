@@ -165,6 +165,8 @@ fn remember(
         remembered_id: remembered.remembered_id.clone(),
         approval_id: remembered.approval_id.clone(),
         principal_id: remembered.principal_id.clone(),
+        actor: remembered.actor.clone(),
+        effect: remembered.effect,
         tool_name: remembered.tool_name.clone(),
         revoked_by: None,
         revoked_reason: None,

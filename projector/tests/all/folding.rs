@@ -1,12 +1,14 @@
 //! Read tables equal the fold of the stream, however it was cut and whatever died.
 
 use gatewright_projector::{ApplyError, Session, fold, needs};
-use gatewright_schemas::{RunStatus, StoredCommit, Timestamp, WorkspaceId, chain};
+use gatewright_schemas::{
+    RecordedDecision, RunStatus, StoredCommit, Timestamp, WorkspaceId, chain,
+};
 use gatewright_store::{
     Store, approval, capability, checkpoint, decision, dump, egress, event, policy_revision,
     principal,
     projection::{Batch, Writer},
-    rebuild, run, step, tool_call,
+    rebuild, recorded, run, step, tool_call,
 };
 use serde_json::json;
 
@@ -219,6 +221,40 @@ async fn every_kind_of_event_shows_where_it_belongs() {
         [("deny", false)]
     );
     assert_eq!(calls("shadow").await[0].status, "succeeded");
+
+    // By time, page by page: the same as at once, nothing twice and nothing left out.
+    let since = Timestamp::default();
+    let all = recorded::page(&store, None, since, None, 1000)
+        .await
+        .unwrap();
+    assert!(all.len() > 10, "{}", all.len());
+    assert!(all.is_sorted_by_key(|one| one.decided_at));
+    let mut paged: Vec<RecordedDecision> = Vec::new();
+    loop {
+        let page = recorded::page(&store, None, since, paged.last(), 3)
+            .await
+            .unwrap();
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    let elsewhere: WorkspaceId = "nowhere".parse().unwrap();
+    let none = recorded::page(&store, Some(&elsewhere), since, None, 10)
+        .await
+        .unwrap();
+    assert_eq!(none, []);
+    let denied = all
+        .iter()
+        .find(|one| one.run_id == run_id("denied"))
+        .unwrap();
+    assert_eq!(denied.hosts, ["example.com"]);
+    assert_eq!(denied.capability_token_id, Some("narrow".parse().unwrap()));
+    assert_eq!(
+        denied.asked, None,
+        "written by a version that did not record it"
+    );
 
     // A call's input and output are those of its events, to the letter.
     let call = calls("noop").await.remove(0);
@@ -549,4 +585,25 @@ async fn runs_are_listed_in_pages_and_live_ones_are_found() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn an_approval_that_was_projected_before_the_migration_is_folded_on() {
+    let server = Server::start().await;
+    let commits = {
+        let mut stream = Stream::default();
+        stream.tell(&history::approved("before"));
+        stream.commits
+    };
+    let store = server.database("before").await;
+    project(&store, &commits[..2]).await;
+    // What `alter table approvals add column ... default` makes of a row that was there before.
+    let psql = std::path::Path::new(&std::env::var("GATEWRIGHT_PG_BIN").unwrap()).join("psql");
+    let done = std::process::Command::new(psql)
+        .arg(server.postgres.url("before"))
+        .args(["-c", "update approvals set approvers = default, votes = default, asked = default, remember_s = default"])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    project(&store, &commits[2..]).await;
 }

@@ -275,6 +275,10 @@ pub fn invoked(
         input_digest: digest("input"),
         decision: answer,
         approval_id: approval,
+        action_type: None,
+        capability_token_id: None,
+        hosts: Vec::new(),
+        asked: None,
     })
 }
 
@@ -314,6 +318,7 @@ pub fn refused(
         zone: Zone::Sandbox,
         hosts: vec!["example.com".into()],
         decision: answer,
+        asked: None,
     }
 }
 
@@ -449,6 +454,7 @@ fn request(
             principal_id: Some(PrincipalId::new("alice").unwrap()),
             asked_by: None,
             hosts: vec!["api.example.com".into()],
+            effect: Some(Effect::Write),
             sandbox_permissions: None,
             decision: answer,
             sandbox_profile: None,
@@ -497,7 +503,7 @@ fn parked(run: &str) -> (Story, ApprovalId) {
 }
 
 /// Approved, woken, made.
-fn approved(run: &str) -> Story {
+pub fn approved(run: &str) -> Story {
     let (story, approval) = parked(run);
     let call = story.call(1, 1);
     let answer = decision(
@@ -657,6 +663,7 @@ fn long(run: &str) -> Story {
             url: format!("https://h{hop}.example.com/?q=…"),
             host: format!("h{hop}.example.com"),
             action_type: "internal.read".into(),
+            gate: None,
         })
     };
     let went = |call: &ToolCallId, hop| {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use gatewright_policy::{
-    approval::{self, Tally},
+    approval::{self, NotMemorable, Tally},
     context::DEFAULT_ACTOR_ID,
     document::Approvals,
 };
 use gatewright_schemas::{
-    ApprovalId, ErrorInfo, EventBody, ReasonCode, Stage, Timestamp,
+    ApprovalId, ErrorInfo, EventBody, ReasonCode, RememberedApproval, RememberedApprovalId, Stage,
+    Timestamp,
     event::{
         ApprovalDecided, ApprovalExpired, ApprovalQuestion, ApprovalRequested, ApprovalVoted,
         RunSuspended, ToolFailed, WaitingFor,
@@ -155,7 +156,7 @@ pub fn answer_approval(
             reason,
             remember_s,
         } => {
-            ensure_memorable(&request, remember_s, bench.rules)?;
+            ensure_memorable(state, &request, remember_s, bench)?;
             decided.push(yes(progress, waiting, by, reason, remember_s, bench)?)?;
             None
         }
@@ -252,28 +253,40 @@ fn names(votes: &[Vote]) -> Vec<String> {
     votes.iter().map(|vote| vote.by.clone()).collect()
 }
 
-/// Whether the policy lets an approval of `request` hold for that long.
+/// Whether an approval of `request` may hold for like calls, and for that long.
 fn ensure_memorable(
+    state: &RunState,
     request: &ApprovalRequested,
     remember_s: Option<u64>,
-    rules: &Approvals,
+    bench: &Bench<'_>,
 ) -> Result<(), Undecided> {
     let Some(wish) = remember_s else {
         return Ok(());
     };
-    if request.question != ApprovalQuestion::MakeTheCall {
-        return Err(Undecided::NotMemorable {
-            why: "the question is not about a call to make".to_owned(),
-        });
-    }
-    match rules.max_remember {
-        None => Err(Undecided::NotMemorable {
-            why: "the policy has no `approvals.max_remember`".to_owned(),
-        }),
+    let why = match bench.rules.max_remember {
+        None => "the policy has no `approvals.max_remember`".to_owned(),
         Some(most) if Duration::from_secs(wish) > most.duration() => {
-            let why = format!("the policy's `approvals.max_remember` is {most}");
-            Err(Undecided::NotMemorable { why })
+            format!("the policy's `approvals.max_remember` is {most}")
         }
-        Some(_) => Ok(()),
-    }
+        Some(_) => match remembered(state, request, Vec::new(), bench.now, wish) {
+            Ok(_) => return Ok(()),
+            Err(why) => why.to_string(),
+        },
+    };
+    Err(Undecided::NotMemorable { why })
+}
+
+/// The approval of `request` as one that holds for like calls from `at` on, for `seconds`.
+///
+/// Named after the approval: whoever carries the decision out, and however often, one entry comes of it.
+pub fn remembered(
+    state: &RunState,
+    request: &ApprovalRequested,
+    approved_by: Vec<String>,
+    at: Timestamp,
+    seconds: u64,
+) -> Result<RememberedApproval, NotMemorable> {
+    let id = RememberedApprovalId::of(&request.approval_id);
+    let (workspace, holds_for) = (state.workspace_id.clone(), Duration::from_secs(seconds));
+    approval::remember(request, id, workspace, approved_by, at, holds_for)
 }

@@ -3,6 +3,7 @@
 use gatewright_policy::Permit;
 use gatewright_schemas::{
     ApprovalId, Decision, DecisionRecord, Digest, Effect, ErrorInfo, EventBody, EventType,
+    GateFacts,
     event::{PolicyDecided, QuotaExceeded, ToolFailed, ToolInvoked, ToolSucceeded},
 };
 use serde_json::Value;
@@ -21,6 +22,8 @@ pub struct Asked {
     pub input_digest: Option<Digest>,
     /// The hosts that the input names.
     pub hosts: Vec<String>,
+    /// What else was asked.
+    pub facts: GateFacts,
     /// The answer.
     pub record: DecisionRecord,
     /// The limit that is reached, where that is what the gate objects to.
@@ -78,8 +81,12 @@ pub fn invoke(
     // In shadow mode a refusal is recorded and the call is made all the same.
     push_refusals(&mut decided, call, &invocation.asked)?;
     for body in invocation.before {
+        let body = with_answer(body, &decided, call, &invocation.asked)?;
         decided.push(body)?;
     }
+    let progress = decided.state().progress.as_ref();
+    let context = progress.and_then(|progress| progress.context.as_ref().ok());
+    let capability_token_id = context.and_then(|c| c.capability_token_id.clone());
     let Some(first) = invocation.asked.into_iter().next() else {
         return Err(Undecided::NotFound);
     };
@@ -93,6 +100,10 @@ pub fn invoke(
         input_digest: invocation.permit.input_digest().clone(),
         decision: first.record,
         approval_id: invocation.approval_id,
+        action_type: first.action_type,
+        capability_token_id,
+        hosts: first.hosts,
+        asked: Some(first.facts),
     }))?;
     Ok(decided)
 }
@@ -176,22 +187,7 @@ pub(super) fn push_refusals(
         if let Some(exceeded) = &asked.exceeded {
             decided.push(EventBody::QuotaExceeded(exceeded.clone()))?;
         }
-        let Some(progress) = &decided.state().progress else {
-            return Err(Undecided::NotFound);
-        };
-        let context = progress.context_of(call).as_ref().ok();
-        let body = PolicyDecided {
-            tool_call_id: call.tool_call_id.clone(),
-            tool_name: call.tool_name.clone(),
-            category: asked.category.to_owned(),
-            action_type: asked.action_type.clone(),
-            input_digest: asked.input_digest.clone(),
-            principal_id: context.and_then(|c| c.principal_id.clone()),
-            capability_token_id: context.and_then(|c| c.capability_token_id.clone()),
-            zone: progress.created.zone,
-            hosts: asked.hosts.clone(),
-            decision: asked.record.clone(),
-        };
+        let body = told(decided.state(), call, asked)?;
         match asked.record.decision {
             Decision::Allow => {}
             Decision::Deny => decided.push(EventBody::PolicyDenied(body))?,
@@ -199,4 +195,44 @@ pub(super) fn push_refusals(
         }
     }
     Ok(())
+}
+
+/// A question about `call` and its answer, as events tell them.
+pub fn told(
+    state: &RunState,
+    call: &PlannedCall,
+    asked: &Asked,
+) -> Result<PolicyDecided, Undecided> {
+    let progress = state.progress.as_ref().ok_or(Undecided::NotFound)?;
+    let context = progress.context_of(call).as_ref().ok();
+    Ok(PolicyDecided {
+        tool_call_id: call.tool_call_id.clone(),
+        tool_name: call.tool_name.clone(),
+        category: asked.category.to_owned(),
+        action_type: asked.action_type.clone(),
+        input_digest: asked.input_digest.clone(),
+        principal_id: context.and_then(|c| c.principal_id.clone()),
+        capability_token_id: context.and_then(|c| c.capability_token_id.clone()),
+        zone: progress.created.zone,
+        hosts: asked.hosts.clone(),
+        decision: asked.record.clone(),
+        asked: Some(asked.facts.clone()),
+    })
+}
+
+/// `egress.requested` with the answer that allowed it. A refusal has an event of its own.
+fn with_answer(
+    body: EventBody,
+    decided: &Decided,
+    call: &PlannedCall,
+    asked: &[Asked],
+) -> Result<EventBody, Undecided> {
+    let EventBody::EgressRequested(mut requested) = body else {
+        return Ok(body);
+    };
+    let answer = asked.iter().find(|asked| asked.facts.hop.is_some());
+    if let Some(allowed) = answer.filter(|asked| asked.record.decision == Decision::Allow) {
+        requested.gate = Some(Box::new(told(decided.state(), call, allowed)?));
+    }
+    Ok(EventBody::EgressRequested(requested))
 }

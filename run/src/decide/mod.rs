@@ -10,8 +10,8 @@ mod external;
 mod recover;
 
 pub use admit::{admit, reject};
-pub use approval::{Bench, Terms, Verdict, answer_approval, park_for_approval};
-pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse};
+pub use approval::{Bench, Terms, Verdict, answer_approval, park_for_approval, remembered};
+pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse, told};
 pub use end::{cancel, exhaust, expire, finish};
 pub use external::{CallRequest, complete, open_step, request_call};
 pub use recover::lose;

@@ -35,6 +35,7 @@ pub fn lose(
         principal_id: context.and_then(|context| context.principal_id.clone()),
         asked_by: context.map(|context| context.actor.clone()),
         hosts: Vec::new(),
+        effect: None,
         sandbox_permissions: call.sandbox_permissions.clone(),
         decision: None,
         sandbox_profile: None,

@@ -334,8 +334,15 @@ fn an_approval_is_remembered_as_long_as_the_most_cautious_wants_and_the_policy_a
         max_remember: Some("1h".parse().unwrap()),
         ..two()
     };
+    let named = || {
+        let mut story = Story::of(&json!({
+            "policy": { "principal_id": "p1" }, "steps": [{ "tool_calls": [{ "tool": "pay" }] }]
+        }));
+        assert_eq!(story.work_well(), Did::Parked);
+        story
+    };
     let remembered = |first: Verdict, second: Verdict| {
-        let mut story = parked("pay");
+        let mut story = named();
         let id = story.approval_id();
         for verdict in [first, second] {
             let answered = story.answer_at(&id, verdict, &rules, noon());
@@ -353,9 +360,14 @@ fn an_approval_is_remembered_as_long_as_the_most_cautious_wants_and_the_policy_a
     assert_eq!(remembered(says_yes_for("ann", 60), says("ben", true)), None);
     assert_eq!(remembered(says("ann", true), says_yes_for("ben", 60)), None);
 
-    let story = parked("pay");
-    let id = story.approval_id();
-    for (rules, seconds) in [(&rules, 3601), (&Approvals::default(), 1)] {
+    let nobodys = parked("pay");
+    let nothing = Approvals::default();
+    for (story, rules, seconds) in [
+        (named(), &rules, 3601),
+        (named(), &nothing, 1),
+        (nobodys, &rules, 1),
+    ] {
+        let id = story.approval_id();
         let refused = story.answer_at(&id, says_yes_for("ann", seconds), rules, noon());
         assert!(matches!(refused, Err(Undecided::NotMemorable { .. })));
     }
@@ -476,4 +488,17 @@ fn executions(story: &Story) -> u32 {
             _ => None,
         })
         .unwrap()
+}
+
+#[test]
+fn a_repetition_of_a_call_that_was_made_in_time_does_not_lapse() {
+    let mut story = parked("renew");
+    story.decide_approval(true);
+    assert_eq!(story.work_well(), Did::Invoked);
+    story.crash();
+    // The time in which the approval could be given and used is over when the next worker takes over.
+    let progress = story.state.progress.as_mut().unwrap();
+    let spent = progress.open_call.as_mut().unwrap().spent.as_mut().unwrap();
+    spent.request.expires_at = noon();
+    assert_eq!(story.work_well(), Did::Invoked);
 }

@@ -115,6 +115,7 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
         zone: Zone::Sandbox,
         hosts: Vec::new(),
         decision: record(decision),
+        asked: None,
     };
     match event_type {
         EventType::RunCreated => EventBody::RunCreated(run_created(submission(&json!({})))),
@@ -177,6 +178,10 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             input_digest: fit.input_digest.clone(),
             decision: record(Decision::Allow),
             approval_id: None,
+            action_type: None,
+            capability_token_id: None,
+            hosts: Vec::new(),
+            asked: None,
         }),
         EventType::ToolSucceeded => EventBody::ToolSucceeded(ToolSucceeded {
             tool_call_id: fit.call.clone(),
@@ -220,6 +225,7 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             principal_id: None,
             asked_by: None,
             hosts: Vec::new(),
+            effect: None,
             sandbox_permissions: None,
             decision: None,
             sandbox_profile: None,
@@ -250,7 +256,12 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
                 remembered_id: remembered(),
                 workspace_id: WorkspaceId::new("acme").unwrap(),
                 approval_id: fit.approval.clone(),
-                principal_id: Some(principal()),
+                principal_id: principal(),
+                actor: Actor {
+                    actor_id: "robot".into(),
+                    actor_type: gatewright_schemas::ActorType::Agent,
+                },
+                effect: Effect::Read,
                 tool_name: "read".into(),
                 definition_digest: Digest::of(&json!({ "tool": "read" })),
                 hosts: Vec::new(),
@@ -276,6 +287,7 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             url: "https://example.com/".into(),
             host: "example.com".into(),
             action_type: "external.read".into(),
+            gate: None,
         }),
         EventType::EgressAllowed => EventBody::EgressAllowed(EgressAllowed {
             tool_call_id: fit.call.clone(),

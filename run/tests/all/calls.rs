@@ -296,6 +296,7 @@ fn what_a_call_did_outside_stands_between_its_intent_and_its_outcome() {
             url: "https://example.com/".into(),
             host: "example.com".into(),
             action_type: "external.read".into(),
+            gate: None,
         }));
     let turn = story.turn();
     let invoked = decide::invoke(&story.state, turn, &call, invocation);

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use gatewright_policy::{
-    CompiledPolicy, Grant, GrantState, Permit, PolicyDocument, QuotaAnswer, Snapshot,
-    ToolCallRequest, ToolFacts, authorize_tool_call, document::Approvals, grant::approvable,
-    host::hosts_in,
+    CompiledPolicy, Permit, PolicyDocument, QuotaAnswer, Snapshot, ToolCallRequest, ToolFacts,
+    authorize_tool_call, document::Approvals, host::hosts_in,
 };
 use gatewright_run::{
     Decided, Next, OpenCall, PlannedCall, RunState, Sealed, Stamp,
@@ -13,8 +12,8 @@ use gatewright_run::{
     next,
 };
 use gatewright_schemas::{
-    ApprovalId, CommitId, DataAccess, Decision, Digest, Effect, ErrorInfo, EventBody, OnApproval,
-    ReasonCode, RunId, RunStatus, Stage, Submission, Timestamp, WorkspaceId, WriterId,
+    ApprovalId, CommitId, DataAccess, Decision, Digest, Effect, ErrorInfo, EventBody, GateFacts,
+    OnApproval, ReasonCode, RunId, RunStatus, Stage, Submission, Timestamp, WorkspaceId, WriterId,
     event::{ApprovalQuestion, ApprovalRequested, Likeness, RunCreated},
 };
 use serde_json::{Value, json};
@@ -457,32 +456,7 @@ pub fn ask(state: &RunState, call: &PlannedCall, gate: &Snapshot) -> (Asked, Opt
         hosts: hosts_in(&call.input),
         sandbox_permissions: call.sandbox_permissions.clone(),
     };
-    let spent = progress
-        .open_call
-        .as_ref()
-        .and_then(|open| open.spent.as_ref());
-    let grant = progress
-        .waiting
-        .as_ref()
-        .or(spent)
-        .filter(|waiting| {
-            waiting.request.tool_call_id == call.tool_call_id
-                && waiting.request.question == ApprovalQuestion::MakeTheCall
-                && waiting.approved == Some(true)
-        })
-        .map(|waiting| Grant {
-            approval_id: waiting.request.approval_id.clone(),
-            tool_call_id: waiting.request.tool_call_id.clone(),
-            tool_name: waiting.request.tool_name.clone(),
-            definition_digest: waiting.request.definition_digest.clone(),
-            input_digest: waiting.request.input_digest.clone(),
-            principal_id: waiting.request.principal_id.clone(),
-            sandbox_profile: None,
-            granted_findings: approvable(&waiting.request.decision),
-            approved_by: waiting.votes.len(),
-            expires_at: waiting.request.expires_at,
-            state: GrantState::Granted,
-        });
+    let grant = progress.grant_for(call);
     let answer = authorize_tool_call(
         &request,
         gate,
@@ -496,6 +470,7 @@ pub fn ask(state: &RunState, call: &PlannedCall, gate: &Snapshot) -> (Asked, Opt
         action_type: None,
         input_digest: Some(input_digest),
         hosts: Vec::new(),
+        facts: GateFacts::default(),
         record,
         exceeded: None,
     };
@@ -545,6 +520,7 @@ pub fn request(state: &RunState, call: &PlannedCall, asked: &Asked) -> ApprovalR
             .and_then(|c| c.principal_id.clone()),
         asked_by: progress.context.as_ref().ok().map(|c| c.actor.clone()),
         hosts: Vec::new(),
+        effect: Some(effect(&call.tool_name)),
         sandbox_permissions: call.sandbox_permissions.clone(),
         decision: Some(asked.record.clone()),
         sandbox_profile: None,

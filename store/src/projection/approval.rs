@@ -1,7 +1,8 @@
 //! A row of `approvals`.
 
 use gatewright_schemas::{
-    Actor, ApprovalId, Finding, PrincipalId, ReasonCode, RunId, Timestamp, ToolCallId, WorkspaceId,
+    Actor, ApprovalId, Effect, Finding, PrincipalId, ReasonCode, RunId, Timestamp, ToolCallId,
+    WorkspaceId,
     event::{ApprovalQuestion, Likeness, SandboxProfileShown},
 };
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,8 @@ pub struct VoteRow {
 }
 
 /// `approvals.asked`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"
@@ -80,6 +82,7 @@ pub struct VoteRow {
 pub struct AskedRow {
     pub asked_by: Option<Actor>,
     pub hosts: Vec<String>,
+    pub effect: Option<Effect>,
     pub sandbox_permissions: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_profile: Option<SandboxProfileShown>,

@@ -1,6 +1,8 @@
 //! A row of `policy_decisions`. Such rows never change.
 
-use gatewright_schemas::{DecisionRecord, RunId, Timestamp, ToolCallId, WorkspaceId, Zone};
+use gatewright_schemas::{
+    DecisionRecord, GateFacts, RunId, Timestamp, ToolCallId, WorkspaceId, Zone,
+};
 
 use super::{copy::Row, row::Table};
 
@@ -22,15 +24,17 @@ pub struct DecisionRow<'a> {
     pub capability_token_id: Option<&'a str>,
     pub tool_name: &'a str,
     pub action_type: Option<&'a str>,
+    pub room_id: Option<&'a str>,
     pub hosts: &'a [String],
+    pub asked: Option<&'a GateFacts>,
     pub record: &'a DecisionRecord,
 }
 
 impl Table for DecisionRow<'_> {
     const COPY: &'static str = "copy policy_decisions (decided_at, seq, policy_revision, blocked, workspace_id, run_id, \
         tool_call_id, category, decision, reason_code, enforcement_mode, zone, principal_id, capability_token_id, \
-        tool_name, action_type, reason, hosts, findings) from stdin (format binary)";
-    const FIELDS: i16 = 19;
+        tool_name, action_type, reason, hosts, findings, room_id, asked) from stdin (format binary)";
+    const FIELDS: i16 = 21;
 
     fn fields(&self, row: &mut Row<'_>) {
         let record = self.record;
@@ -57,5 +61,7 @@ impl Table for DecisionRow<'_> {
         row.text(record.reason.as_str());
         row.json((!self.hosts.is_empty()).then_some(&self.hosts));
         row.json((!record.findings.is_empty()).then_some(&record.findings));
+        row.text(self.room_id);
+        row.json(self.asked);
     }
 }

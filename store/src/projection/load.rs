@@ -429,8 +429,8 @@ async fn remembered(
 ) -> Result<(), StoreError> {
     let (workspaces, ids) = columns(needs.remembered.iter().map(|(w, r)| (w, r)));
     let rows = sqlx::query!(
-        r#"select remembered_at, expires_at, revoked_at, workspace_id, remembered_id, approval_id, principal_id, tool_name,
-            revoked_by, revoked_reason, definition_digest, input_digest, hosts::text as "hosts!",
+        r#"select remembered_at, expires_at, revoked_at, workspace_id, remembered_id, approval_id, principal_id,
+            actor::text as "actor!", tool_name, revoked_by, revoked_reason, definition_digest, input_digest, effect, hosts::text as "hosts!",
             findings::text as "findings!", approved_by::text as "approved_by!"
          from remembered_approvals
          where (workspace_id, remembered_id) in (select * from unnest($1::text[], $2::text[]))"#,
@@ -448,7 +448,8 @@ async fn remembered(
             workspace_id: read("workspace_id", &row.workspace_id)?,
             remembered_id: read("remembered_id", &row.remembered_id)?,
             approval_id: read("approval_id", &row.approval_id)?,
-            principal_id: read_optional("principal_id", row.principal_id)?,
+            principal_id: read("principal_id", &row.principal_id)?,
+            actor: read_json("actor", &row.actor)?,
             tool_name: row.tool_name,
             revoked_by: row.revoked_by,
             revoked_reason: row.revoked_reason,
@@ -457,6 +458,7 @@ async fn remembered(
                 .input_digest
                 .map(|bytes| read_digest("input_digest", &bytes))
                 .transpose()?,
+            effect: read("effect", &row.effect)?,
             hosts: read_json("hosts", &row.hosts)?,
             findings: read_json("findings", &row.findings)?,
             approved_by: read_json("approved_by", &row.approved_by)?,

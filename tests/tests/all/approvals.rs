@@ -392,7 +392,7 @@ async fn a_remembered_approval_covers_like_calls_until_it_is_revoked() {
     .await;
     assert_eq!(remembered.hosts, json!(["127.0.0.1"]));
     assert_eq!(remembered.approved_by, json!(["ann"]));
-    assert_eq!(remembered.principal_id.as_deref(), Some("agent-1"));
+    assert_eq!(remembered.principal_id, "agent-1");
 
     // Like calls: the same principal, tool and host.
     let (second, ended) = fleet.ended_run(&write("second", &on_behalf)).await;
@@ -443,8 +443,9 @@ async fn an_approval_of_a_call_that_names_no_host_is_remembered_for_the_same_inp
         .apply_policy(&requests_wait("max_remember = \"1h\""))
         .await;
     let echo = |id: &str, say: &str| {
-        json!({ "run_id": id, "input": { "runtime": { "steps": [
-            { "tool_calls": [{ "tool": "runtime.echo", "input": { "say": say } }] } ] } } })
+        json!({ "run_id": id, "input": { "runtime": {
+            "policy": { "principal_id": "p1" },
+            "steps": [ { "tool_calls": [{ "tool": "runtime.echo", "input": { "say": say } }] } ] } } })
     };
     let id = fleet.accepted(&echo("ls", "ls")).await;
     let approval = fleet.parked(&id).await;

@@ -40,7 +40,7 @@ async fn a_redirect_out_of_the_tokens_domains_is_not_followed() {
     let context = json!({ "principal_id": "agent-1", "capability_token_id": "narrow" });
     // The same server under a name that the token does not cover.
     let elsewhere = upstream.url("/elsewhere").replace("127.0.0.1", "127.0.0.2");
-    let to = upstream.url(&format!("/redirect?{elsewhere}"));
+    let to = upstream.redirecting_to(&elsewhere);
     let found = fails(
         &fleet,
         &request("out", &json!({ "target_url": to }), &context),
@@ -61,13 +61,43 @@ async fn a_redirect_out_of_the_tokens_domains_is_not_followed() {
         (&json!(1), &json!("127.0.0.2"))
     );
 
-    let within = upstream.url(&format!("/redirect?{}", upstream.url("/within")));
+    // The gate's answers: to the call, to its own request, to the redirect.
+    let answers = async |run: &str| -> Vec<String> {
+        fleet.projected().await;
+        let run = gatewright_tests::run(run);
+        let rows = gatewright_store::decision::of_run(&fleet.store, &fleet.acme, &run, 0, 10).await;
+        let told = rows.unwrap().into_iter();
+        told.map(|row| format!("{} {} {}", row.category, row.decision, row.reason_code))
+            .collect()
+    };
+    let mut recorded = answers("out").await;
+    recorded.sort();
+    assert_eq!(
+        recorded,
+        [
+            "egress allow tool_auto_allowed",
+            "egress deny capability_scope_egress_domain_not_allowed",
+            "tool allow tool_auto_allowed",
+        ]
+    );
+    // A URL within the URL is seen before anything is sent.
+    let carried = upstream.url(&format!("/redirect?{elsewhere}"));
+    let submission = request("carried", &json!({ "target_url": carried }), &context);
+    let found = fails(&fleet, &submission).await;
+    is(
+        &found,
+        "tool_policy",
+        "capability_scope_egress_domain_not_allowed",
+    );
+
+    let within = upstream.redirecting_to(&upstream.url("/within"));
     let submission = request("in", &json!({ "target_url": within }), &context);
     let (id, status) = fleet.ended_run(&submission).await;
     assert_eq!(status, RunStatus::Succeeded, "{}", fleet.told(&id).await);
     let seen = upstream.seen_at("/within");
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].idempotency_key(), Some("acme.in.1.1"));
+    assert_eq!(answers("in").await.len(), 3);
     fleet.audit().await;
 }
 

@@ -10,6 +10,7 @@
 
 mod approvals;
 mod contract_tool_policy;
+mod contract_tool_runner;
 mod crashes;
 mod egress;
 mod external_agent;

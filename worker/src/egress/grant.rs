@@ -109,6 +109,7 @@ impl HopRequest {
             url: secrets.clean_text(&redact::url(self.target.url())),
             host: secrets.clean_text(self.host().as_str()),
             action_type: self.action_type.clone(),
+            gate: None,
         })
     }
 
