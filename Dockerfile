@@ -12,6 +12,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && cp target/release/gatewright /usr/local/bin/gatewright
 
 FROM debian:bookworm-slim
+# Makes the sandbox for commands. Where the container may not make user namespaces, the tools that need it refuse.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends bubblewrap \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home gatewright
 COPY --from=build /usr/local/bin/gatewright /usr/local/bin/gatewright
 COPY policy/examples/default.toml /etc/gatewright/policy.toml

@@ -9,6 +9,7 @@
 //! - [`quota`] counts what limits allow, across the fleet.
 //! - [`vault`] keeps the secrets of runs until they have ended.
 //! - [`layout`] creates and checks streams, consumers and buckets.
+//! - [`service`] asks a service of somebody else's.
 //! - [`retry`] is how everything that may be tried again is tried again.
 //!
 //! Not here: what a run does next (`run`), whether a call may happen (`policy`), any SQL (`store`).
@@ -34,6 +35,7 @@ pub mod quota;
 pub mod request;
 pub mod retry;
 pub mod server_clock;
+pub mod service;
 pub mod tail;
 pub mod vault;
 

@@ -209,6 +209,11 @@ async fn show(context: &Context, id: &ApprovalId) -> Result<Exit> {
             fact("effect", Cell::maybe(text_at(&approval.asked, "/effect")));
             let sandbox = text_at(&approval.asked, "/sandbox_permissions");
             fact("sandbox", Cell::maybe(sandbox));
+            if let Some(profile) = text_at(&approval.asked, "/sandbox_profile/name") {
+                let digest = text_at(&approval.asked, "/sandbox_profile/digest");
+                let digest = digest.unwrap_or_default();
+                fact("its profile", format!("{profile}, digest {digest}").into());
+            }
             let likeness = match text_at(&approval.asked, "/likeness") {
                 Some("hosts") => {
                     "calls of this asker and tool to this host, with this effect at most"

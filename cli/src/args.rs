@@ -130,6 +130,10 @@ impl Noun {
     fn worker_flags(&self) -> WorkerFlags {
         match self {
             Self::Worker(args) => args.worker.clone(),
+            Self::Tool(args) => WorkerFlags {
+                tools: args.tools(),
+                ..WorkerFlags::default()
+            },
             _ => WorkerFlags::default(),
         }
     }

@@ -93,10 +93,30 @@ impl Check {
 /// How long one question to a server may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whether commands can be executed on this machine, which need not be a worker's.
+async fn sandbox(context: &Context) -> Check {
+    match crate::worker::sandbox(&context.settings).check().await {
+        Ok(()) => Check::ok(
+            "sandbox",
+            "a sandbox for commands can be made on this machine",
+        ),
+        Err(unavailable) => Check::warning(
+            "sandbox",
+            format!("{unavailable}: workers on this machine refuse to execute commands"),
+            unavailable.remedy,
+        ),
+    }
+}
+
 /// Looks.
 pub async fn run(context: Context, _args: DoctorArgs) -> Result<Exit> {
-    let (mut checks, database) = tokio::join!(fleet::checks(&context), database::checks(&context));
+    let (mut checks, database, sandbox) = tokio::join!(
+        fleet::checks(&context),
+        database::checks(&context),
+        sandbox(&context)
+    );
     checks.extend(database);
+    checks.push(sandbox);
     let faults = checks
         .iter()
         .filter(|check| check.state == State::Fault)

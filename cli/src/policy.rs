@@ -1,6 +1,6 @@
 //! `gatewright policy`: checking, applying, showing, explaining and replaying policy documents.
 
-mod document;
+pub(crate) mod document;
 mod explain;
 mod replay;
 

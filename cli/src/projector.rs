@@ -40,7 +40,7 @@ enum ProjectorVerb {
 /// Runs it, or answers.
 pub async fn run(context: Context, args: ProjectorArgs) -> Result<Exit> {
     match args.verb {
-        None => project(context).await,
+        None => Box::pin(project(context)).await,
         Some(ProjectorVerb::Status) => status(&context).await,
         Some(ProjectorVerb::Rebuild) => rebuild_tables(&context).await,
     }

@@ -12,6 +12,7 @@ use crate::{
     context::Context,
     exit::{Exit, Failure},
     out::Table,
+    settings::Settings,
     worker::registry,
 };
 
@@ -41,7 +42,7 @@ struct Named {
 
 /// Does what was asked.
 pub fn run(context: &Context, args: &SchemaArgs) -> Result<Exit> {
-    let schemas = all()?;
+    let schemas = all(&context.settings)?;
     match &args.verb {
         SchemaVerb::List => context
             .out
@@ -58,7 +59,7 @@ pub fn run(context: &Context, args: &SchemaArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn all() -> Result<Vec<Named>> {
+fn all(settings: &Settings) -> Result<Vec<Named>> {
     let named = |name: &str, schema: Value| Named {
         name: name.to_owned(),
         schema,
@@ -79,7 +80,7 @@ fn all() -> Result<Vec<Named>> {
     for (event_type, schema) in EventBody::schemas() {
         all.push(named(&format!("event.{event_type}"), schema.to_value()));
     }
-    for tool in registry()?.definitions() {
+    for tool in registry(settings)?.definitions() {
         all.push(named(
             &format!("tool.{}", tool.name),
             tool.input_schema.clone(),

@@ -1,7 +1,10 @@
-//! `gatewright tool`: the tools of this program.
+//! `gatewright tool`: the tools of this program, and those of the user's own.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use gatewright_policy::DocumentFault;
 use gatewright_schemas::Digest;
 use gatewright_worker::tool::Definition;
 use serde::Serialize;
@@ -11,7 +14,9 @@ use crate::{
     escape::to_json,
     exit::{Exit, Failure},
     out::{Cell, Form, Table, span},
-    worker::registry,
+    policy::document::line,
+    settings::ToolFlags,
+    worker::{read_tools, registry},
 };
 
 /// Look at the tools that runs can call.
@@ -21,15 +26,44 @@ pub struct ToolArgs {
     verb: ToolVerb,
 }
 
+impl ToolArgs {
+    /// The setting of the verbs that look at tools.
+    pub(crate) fn tools(&self) -> ToolFlags {
+        match &self.verb {
+            ToolVerb::List { tools } | ToolVerb::Show { tools, .. } => tools.clone(),
+            ToolVerb::Validate { .. } => ToolFlags::default(),
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum ToolVerb {
     /// Every tool
-    List,
+    List {
+        #[command(flatten)]
+        tools: ToolFlags,
+    },
     /// A tool with the JSON Schema of its input
     Show {
         /// Its name
         name: String,
+        #[command(flatten)]
+        tools: ToolFlags,
     },
+    /// Tell every fault of a file that declares tools of your own, with its line; exits with 1 when there is one
+    Validate {
+        /// The file, TOML; the one of the settings when left out
+        file: Option<PathBuf>,
+    },
+}
+
+/// What is said of a file of tools.
+#[derive(Debug, Serialize)]
+struct Verdict<'a> {
+    valid: bool,
+    /// Of a valid one.
+    tools: Vec<Shown<'a>>,
+    faults: &'a [DocumentFault],
 }
 
 /// A tool as `--json` shows it.
@@ -51,14 +85,18 @@ impl<'a> From<&'a Definition> for Shown<'a> {
 
 /// Does what was asked.
 pub fn run(context: &Context, args: &ToolArgs) -> Result<Exit> {
-    let registry = registry()?;
+    if let ToolVerb::Validate { file } = &args.verb {
+        return validate(context, file.as_ref());
+    }
+    let registry = registry(&context.settings)?;
     let out = context.out;
     match &args.verb {
-        ToolVerb::List => {
+        ToolVerb::Validate { .. } => {}
+        ToolVerb::List { .. } => {
             let tools: Vec<Shown<'_>> = registry.definitions().map(Shown::from).collect();
             out.list(&tools, None, |tool| tool.definition.name.clone(), table)?;
         }
-        ToolVerb::Show { name } => {
+        ToolVerb::Show { name, .. } => {
             let Some(tool) = registry.definitions().find(|tool| tool.name == *name) else {
                 let known: Vec<&str> = registry
                     .definitions()
@@ -82,11 +120,16 @@ pub fn run(context: &Context, args: &ToolArgs) -> Result<Exit> {
                     fact("action type", Cell::maybe(tool.action_type.as_deref()));
                     fact("needs a token", yes(tool.requires_token));
                     fact("through the egress gateway", yes(tool.through_gateway));
+                    fact("in the sandbox", yes(tool.sandboxed));
                     fact("timeout", span(tool.timeout).into());
                     fact("most output", format!("{} bytes", tool.max_output).into());
                     fact("executions at most", tool.max_executions.to_string().into());
                     fact("digest", tool.digest().as_str().into());
                     out.table(&facts)?;
+                    if let Some(runs) = &tool.runs {
+                        out.line("runs")?;
+                        out.line(to_json(runs, true)?)?;
+                    }
                     out.line("input")?;
                     out.line(to_json(&tool.input_schema, true)?)?;
                 }
@@ -94,6 +137,40 @@ pub fn run(context: &Context, args: &ToolArgs) -> Result<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+fn validate(context: &Context, file: Option<&PathBuf>) -> Result<Exit> {
+    let Some(file) = file.or(context.settings.worker.tools.as_ref()) else {
+        return Err(Failure::usage("name a file of tools"));
+    };
+    let read = read_tools(file, &context.settings)?;
+    let (tools, faults) = match &read {
+        Ok(tools) => (tools.definitions().map(Shown::from).collect(), &[][..]),
+        Err(faults) => (Vec::new(), &faults.0[..]),
+    };
+    let out = context.out;
+    match out.form {
+        Form::Json => out.json(&Verdict {
+            valid: faults.is_empty(),
+            tools,
+            faults,
+        })?,
+        Form::Ids | Form::Table => {
+            for fault in faults {
+                out.line(line(file, "fault", fault))?;
+            }
+            if faults.is_empty() {
+                eprintln!("valid, {} tools", tools.len());
+            } else {
+                eprintln!("not valid: {} faults", faults.len());
+            }
+        }
+    }
+    Ok(if faults.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::No
+    })
 }
 
 fn yes(is: bool) -> Cell {

@@ -1,24 +1,27 @@
 //! `gatewright worker`: the role that takes runs and executes allowed calls; `worker list`: which of them there are.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
+use gatewright_policy::DocumentFaults;
 use gatewright_schemas::WorkerHeartbeat;
 use gatewright_worker::{
     Worker, WorkerConfig,
+    declared::DeclaredTools,
     egress::{self, Gateway},
+    sandbox::{self, Sandbox},
     tool::{Registry, UnusableTool},
 };
 use serde::Serialize;
 
 use crate::{
     context::Context,
-    exit::Exit,
+    exit::{Exit, Failure},
     out::{Cell, Table, span},
     role,
-    settings::{RoleFlags, WorkerFlags},
+    settings::{RoleFlags, Settings, WorkerFlags},
     signal,
 };
 
@@ -62,6 +65,8 @@ async fn work(context: Context) -> Result<Exit> {
         extra_authorities: settings.egress_authorities,
         ..egress::Settings::default()
     })?);
+    let declared = declared(&context.settings)?;
+    let sandbox = sandbox(&context.settings);
     // Its own drain, and the time to sign off.
     let patience = settings.drain_patience + role::STOP_PATIENCE;
     let config = WorkerConfig {
@@ -74,8 +79,20 @@ async fn work(context: Context) -> Result<Exit> {
     let Some(fleet) = role::join(&context, &name, &shutdown).await? else {
         return Ok(Exit::Ok);
     };
+    match sandbox.check().await {
+        Ok(()) => tracing::info!("commands can be executed in a sandbox"),
+        Err(unavailable) => {
+            tracing::warn!(remedy = %unavailable.remedy, "{unavailable}; calls that execute commands will fail");
+        }
+    }
     let joining = Retry::for_servers().run("joining the workers", may_come, || async {
-        let registry = Registry::standard(Arc::clone(&gateway))?;
+        let mut registry = Registry::standard_in(Arc::clone(&gateway), Arc::clone(&sandbox))?;
+        for tool in declared
+            .iter()
+            .flat_map(|tools| tools.tools(&sandbox, Some(&fleet)))
+        {
+            registry.add(tool)?;
+        }
         Ok::<_, JoinError>(Worker::join(fleet.clone(), registry, config.clone()).await?)
     });
     let Some(worker) = shutdown.run_until_cancelled(joining).await else {
@@ -118,9 +135,65 @@ fn may_come(error: &JoinError) -> bool {
 }
 
 /// The tools of this program, outside a worker: to show them, and to explain what the gate would say of a call.
-pub fn registry() -> Result<Registry> {
+pub fn registry(settings: &Settings) -> Result<Registry> {
+    let mut registry = own_registry()?;
+    if let Some(tools) = declared(settings)? {
+        for tool in tools.tools(&sandbox(settings), None) {
+            registry.add(tool)?;
+        }
+    }
+    Ok(registry)
+}
+
+/// The tools that this program has without anybody's doing.
+fn own_registry() -> Result<Registry> {
     let gateway = Gateway::new(egress::Settings::default())?;
     Ok(Registry::standard(Arc::new(gateway))?)
+}
+
+/// The sandbox that these settings make.
+pub fn sandbox(settings: &Settings) -> Arc<Sandbox> {
+    Arc::new(Sandbox::new(sandbox::Settings {
+        dir: settings.worker.sandbox_dir.clone(),
+    }))
+}
+
+/// The tools of the file that the settings name.
+fn declared(settings: &Settings) -> Result<Option<DeclaredTools>> {
+    let Some(file) = &settings.worker.tools else {
+        return Ok(None);
+    };
+    let tools = read_tools(file, settings)?.map_err(|faults| {
+        let told: Vec<String> = faults
+            .0
+            .iter()
+            .map(|fault| format!("\n  {fault}"))
+            .collect();
+        Failure::usage(format!(
+            "`{}` cannot be used:{}",
+            file.display(),
+            told.concat()
+        ))
+    })?;
+    Ok(Some(tools))
+}
+
+/// Reads a file of the user's own tools, or tells everything that is wrong with it.
+pub fn read_tools(
+    file: &Path,
+    settings: &Settings,
+) -> Result<std::result::Result<DeclaredTools, DocumentFaults>> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("cannot read `{}`: {error}", file.display())))?;
+    let own = own_registry()?;
+    let taken: Vec<&str> = own.definitions().map(|tool| tool.name.as_str()).collect();
+    let beside = file.parent().unwrap_or(Path::new(""));
+    Ok(DeclaredTools::read(
+        &text,
+        beside,
+        &taken,
+        settings.names.prefix(),
+    ))
 }
 
 /// A worker as it is listed.

@@ -155,6 +155,7 @@ fn call(n: usize, context: &serde_json::Value, hosts: &[String]) -> ToolCallRequ
             requires_token: false,
             data: DataAccess::default(),
             through_gateway: false,
+            sandboxed: false,
         },
         input_digest: Digest::of(&json!("input")),
         hosts: Ok(hosts

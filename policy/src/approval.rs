@@ -140,6 +140,10 @@ pub fn remember(
         hosts: request.hosts.clone(),
         input_digest,
         effect,
+        sandbox_profile: request
+            .sandbox_profile
+            .as_ref()
+            .map(|profile| profile.digest.clone()),
         findings: approvable([decision]),
         approved_by,
         remembered_at,

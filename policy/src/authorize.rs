@@ -10,12 +10,15 @@
 //! Which mode applies: the tool's own, else the document's, also to a call whose context cannot be read.
 //! Without a policy, or with a copy of it that is too old, nobody can say that shadow mode is wanted: `enforce`.
 
+use std::sync::Arc;
+
 use gatewright_schemas::{
     Decision, DecisionRecord, EnforcementMode, Finding, PrincipalId, ReasonCode, Timestamp,
 };
 
 use crate::{
     checks::{self, CHECKS, Check},
+    document::EscalatedProfile,
     facts::Facts,
     grant::Grant,
     permit::{EgressPermit, Permit},
@@ -88,6 +91,11 @@ pub fn authorize_tool_call(
             request.tool_call_id.clone(),
             request.tool.definition_digest.clone(),
             request.input_digest.clone(),
+            // In shadow mode a call runs that nobody allowed; more than its ordinary sandbox it does not get.
+            facts
+                .escalated_profile()
+                .filter(|_| record.decision == Decision::Allow)
+                .cloned(),
         )
     });
     Answer {
@@ -95,6 +103,17 @@ pub fn authorize_tool_call(
         principal_id: facts.principal.cloned(),
         permit,
     }
+}
+
+/// What `request` would get beside its ordinary sandbox if it were allowed now: a part of what an approval is asked for.
+pub fn escalated_profile(
+    request: &ToolCallRequest,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> Option<Arc<EscalatedProfile>> {
+    Facts::of_tool_call(request, snapshot, &QuotaAnswer::NotNeeded, now)
+        .escalated_profile()
+        .cloned()
 }
 
 /// May this call send this request to the outside? Asked for every hop, after [`authorize_tool_call`] allowed the call.

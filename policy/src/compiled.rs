@@ -9,7 +9,7 @@ use std::{
 use gatewright_schemas::{Decision, Digest, EnforcementMode, WorkspaceId, Zone};
 
 use crate::{
-    document::{ActionRule, PolicyDocument},
+    document::{ActionRule, EscalatedProfile, PolicyDocument},
     host::{DomainSet, Host},
     name_set::NameSet,
     redact::Marks,
@@ -32,6 +32,7 @@ pub struct CompiledPolicy {
     actions: HashMap<Box<str>, ActionRule>,
     tools_daily: HashMap<Box<str>, u64>,
     marks: Arc<Marks>,
+    escalated: Option<Arc<EscalatedProfile>>,
 }
 
 impl CompiledPolicy {
@@ -58,6 +59,7 @@ impl CompiledPolicy {
                 .collect(),
             tools_daily: by_name(&document.limits.tools_daily),
             marks: Arc::new(Marks::from(&document.egress)),
+            escalated: document.sandbox.escalated_profile().map(Arc::new),
             document,
             revision,
             digest,
@@ -82,6 +84,11 @@ impl CompiledPolicy {
     /// What is secret by this document.
     pub fn marks(&self) -> &Arc<Marks> {
         &self.marks
+    }
+
+    /// The sandbox's profile for calls with `require_escalated`.
+    pub fn escalated_profile(&self) -> Option<&Arc<EscalatedProfile>> {
+        self.escalated.as_ref()
     }
 
     /// Whether answers about a tool are obeyed.

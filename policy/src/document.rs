@@ -8,6 +8,7 @@ mod cidr;
 mod fault;
 mod period;
 mod read;
+mod sandbox;
 mod tool_name;
 mod warning;
 
@@ -17,6 +18,8 @@ pub use cidr::Cidr;
 pub use fault::{DocumentFault, DocumentFaults, Position};
 use gatewright_schemas::{Decision, Digest, EnforcementMode, Violation, WorkspaceId, Zone};
 pub use period::Period;
+pub use read::toml_file;
+pub use sandbox::{EscalatedProfile, InvalidSandboxPath, Sandbox, SandboxPath, SandboxProfile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use tool_name::ToolName;
@@ -57,6 +60,9 @@ pub struct PolicyDocument {
     pub limits: Limits,
     /// How requests to the outside are made.
     pub egress: Egress,
+    /// What sandboxed calls may get beside their ordinary sandbox.
+    #[serde(skip_serializing_if = "Sandbox::is_empty")]
+    pub sandbox: Sandbox,
     /// Whether a call whose action type is not in `actions` needs approval.
     pub unregistered_actions_need_approval: bool,
     /// The actions that need more than their tool does.
@@ -79,6 +85,7 @@ impl Default for PolicyDocument {
             approvals: Approvals::default(),
             limits: Limits::default(),
             egress: Egress::default(),
+            sandbox: Sandbox::default(),
             unregistered_actions_need_approval: false,
             actions: Vec::new(),
         }

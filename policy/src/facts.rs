@@ -1,14 +1,17 @@
 //! What the checks look at: one call, gathered once, the same for all of them.
 
+use std::sync::Arc;
+
 use gatewright_schemas::{
     CapabilityTokenId, Digest, Effect, EnforcementMode, Finding, Principal, PrincipalId,
-    RememberedApproval, Timestamp, ToolCallId, WorkspaceId,
+    RememberedApproval, SandboxPermissions, Timestamp, ToolCallId, WorkspaceId,
 };
 
 use crate::{
     checks::EXTERNAL_WRITE,
     compiled::CompiledPolicy,
     context::{InvalidContext, PolicyContext},
+    document::EscalatedProfile,
     host::{Host, UnreadableHost},
     quota::{Quota, QuotaAnswer},
     request::{EgressRequest, ToolCallRequest, ToolFacts},
@@ -158,6 +161,19 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Whether the call asks for more than the sandbox that its tool runs in.
+    pub(crate) fn asks_escalation(&self) -> bool {
+        let escalated = SandboxPermissions::RequireEscalated.as_str();
+        self.tool.sandboxed
+            && matches!(self.pass, Pass::Tool { sandbox_permissions: Some(stated) } if stated == escalated)
+    }
+
+    /// What the policy gives to such a call now.
+    pub(crate) fn escalated_profile(&self) -> Option<&'a Arc<EscalatedProfile>> {
+        let policy = self.policy.filter(|_| self.asks_escalation())?;
+        policy.escalated_profile()
+    }
+
     /// Whether the call writes to the outside.
     ///
     /// What the submitter states can only add to it: an action type that is harmless by name does not make a `POST` a read.
@@ -215,6 +231,8 @@ impl<'a> Facts<'a> {
                 && self.now < entry.remembered_at.plus(most)
                 && entry.actor == *actor
                 && entry.definition_digest == self.tool.definition_digest
+                && entry.sandbox_profile.as_ref()
+                    == self.escalated_profile().map(|profile| &profile.digest)
                 && entry.approved_by.len() >= self.approvers_wanted()
                 && entry.findings.contains(&finding.reason_code)
                 && self.tool.effect <= entry.effect

@@ -24,6 +24,8 @@ pub struct Grant {
     pub input_digest: Digest,
     /// The principal on whose authority it was asked for: [`crate::Answer::principal_id`] of the asking answer.
     pub principal_id: Option<PrincipalId>,
+    /// Digest of the sandbox's profile that was shown to the approver: [`crate::escalated_profile`] of the asking call.
+    pub sandbox_profile: Option<Digest>,
     /// The findings that it settles: the `require_approval` findings of the asking answer.
     pub granted_findings: Vec<ReasonCode>,
     /// How many different people said yes.
@@ -85,7 +87,7 @@ impl Grant {
             _ if !self.fits(facts) => (
                 ReasonCode::ApprovalInputMismatch,
                 format!(
-                    "approval `{id}` was given for another call, input, tool definition or principal; ask for a new one"
+                    "approval `{id}` was given for another call, input, tool definition, principal or sandbox profile; ask for a new one"
                 ),
             ),
             GrantState::Denied => (
@@ -132,6 +134,8 @@ impl Grant {
             && self.definition_digest == facts.tool.definition_digest
             && self.input_digest == *facts.input_digest
             && self.principal_id.as_ref() == facts.principal
+            && self.sandbox_profile.as_ref()
+                == facts.escalated_profile().map(|profile| &profile.digest)
     }
 
     /// Whether the (good) grant settles `finding`: an approval requirement that it was asked for.

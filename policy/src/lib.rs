@@ -37,12 +37,13 @@ pub mod request;
 pub mod snapshot;
 
 pub use authorize::{
-    Answer, EgressAnswer, authorize_egress, authorize_tool_call, egress_quota_needed, quota_needed,
+    Answer, EgressAnswer, authorize_egress, authorize_tool_call, egress_quota_needed,
+    escalated_profile, quota_needed,
 };
 pub use compiled::CompiledPolicy;
 pub use context::{InvalidContext, PolicyContext};
 pub use delegation::{DelegationRefused, DelegationRequest, delegate};
-pub use document::{DocumentFault, DocumentFaults, PolicyDocument};
+pub use document::{DocumentFault, DocumentFaults, EscalatedProfile, PolicyDocument};
 pub use explain::{CheckReport, CheckResult, Explanation, explain_egress, explain_tool_call};
 pub use grant::{Grant, GrantState};
 pub use host::{DomainPattern, Host};

@@ -3,9 +3,11 @@
 //! A permit has no public constructor, cannot be cloned and cannot be read from anywhere.
 //! So it can be spent once, by whoever asked the gate, on the call it names; everything else does not compile.
 
+use std::sync::Arc;
+
 use gatewright_schemas::{Digest, ToolCallId};
 
-use crate::host::Host;
+use crate::{document::EscalatedProfile, host::Host};
 
 /// Leave to execute one tool call.
 #[derive(Debug)]
@@ -14,6 +16,7 @@ pub struct Permit {
     tool_call_id: ToolCallId,
     definition_digest: Digest,
     input_digest: Digest,
+    escalated: Option<Arc<EscalatedProfile>>,
 }
 
 impl Permit {
@@ -22,11 +25,13 @@ impl Permit {
         tool_call_id: ToolCallId,
         definition_digest: Digest,
         input_digest: Digest,
+        escalated: Option<Arc<EscalatedProfile>>,
     ) -> Self {
         Self {
             tool_call_id,
             definition_digest,
             input_digest,
+            escalated,
         }
     }
 
@@ -43,6 +48,11 @@ impl Permit {
     /// Digest of the input with which it may be executed.
     pub fn input_digest(&self) -> &Digest {
         &self.input_digest
+    }
+
+    /// What the call gets beside its ordinary sandbox, where it asked for that and the gate allowed it.
+    pub fn escalated(&self) -> Option<&Arc<EscalatedProfile>> {
+        self.escalated.as_ref()
     }
 
     /// Whether the permit is for this call, of this tool definition, with this input.

@@ -50,6 +50,8 @@ pub struct ToolFacts {
     /// Whether it reaches the outside only through the egress gateway, which asks [`crate::authorize_egress`] for each
     /// request. That pass then judges by method and host whether the call writes to the outside; this one cannot know.
     pub through_gateway: bool,
+    /// Whether its calls run in the sandbox for commands, so that `require_escalated` means a profile of the policy.
+    pub sandboxed: bool,
 }
 
 /// A request to the outside that a call wants to make: the second pass of `egress.request`, once for each hop.

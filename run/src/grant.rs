@@ -29,6 +29,10 @@ impl Progress {
             definition_digest: request.definition_digest.clone(),
             input_digest: request.input_digest.clone(),
             principal_id: request.principal_id.clone(),
+            sandbox_profile: request
+                .sandbox_profile
+                .as_ref()
+                .map(|profile| profile.digest.clone()),
             granted_findings: approvable(&request.decision),
             approved_by: waiting.votes.len(),
             expires_at: request.expires_at,

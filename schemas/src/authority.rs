@@ -114,6 +114,9 @@ pub struct RememberedApproval {
     pub hosts: Vec<String>,
     /// The input that the calls must have, by its digest; absent where the host bounds them.
     pub input_digest: Option<Digest>,
+    /// Digest of the sandbox's profile that the calls must get, where they ask for more than their ordinary sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_profile: Option<Digest>,
     /// What the calls may do to the world at most: one that was seen to read is no leave to write.
     pub effect: Effect,
     /// What the approval settles, and nothing else.

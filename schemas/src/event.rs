@@ -512,6 +512,9 @@ pub struct ApprovalRequested {
     pub sandbox_permissions: Option<String>,
     /// The gate's answer that an approval would settle; absent where the gate has no part in the question.
     pub decision: Option<DecisionRecord>,
+    /// What the call gets beside its ordinary sandbox, where it asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_profile: Option<SandboxProfileShown>,
     /// What calls would be covered, were the approval remembered.
     #[serde(default, skip_serializing_if = "Likeness::is_by_input")]
     pub likeness: Likeness,
@@ -520,6 +523,19 @@ pub struct ApprovalRequested {
     pub approvers: u8,
     /// When it lapses.
     pub expires_at: Timestamp,
+}
+
+/// A profile of the policy's for commands in the sandbox, as whoever approves a call with it sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SandboxProfileShown {
+    /// Its name in the policy.
+    pub name: String,
+    /// Digest of name and paths.
+    pub digest: Digest,
+    /// Files and folders of the worker's machine that can be read.
+    pub readable: Vec<String>,
+    /// Files and folders of the worker's machine that can be read and written.
+    pub writable: Vec<String>,
 }
 
 /// By what a call is like one that was approved.

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ActorType, CapabilityTokenId, DataAccess, DecisionRecord, Effect, PrincipalId, ReasonCode,
-    RunId, Timestamp, ToolCallId, WorkspaceId, Zone, event::Actor,
+    ActorType, CapabilityTokenId, DataAccess, DecisionRecord, Digest, Effect, PrincipalId,
+    ReasonCode, RunId, Timestamp, ToolCallId, WorkspaceId, Zone, event::Actor,
 };
 
 /// The id of the actor when a run names none: the fleet itself, as a service.
@@ -16,6 +16,10 @@ pub const DEFAULT_ACTOR_ID: &str = "gatewright";
 /// Whatever is as usual is left out, so that an ordinary call costs an empty object.
 /// No secrets: a host is recorded without those of the run, and one that is changed by that cannot be asked about again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts, each of which another check asks"
+)]
 pub struct GateFacts {
     /// Who acts; absent when it is the fleet itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,6 +45,12 @@ pub struct GateFacts {
     /// `sandbox_permissions` as the call states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_permissions: Option<String>,
+    /// Digest of the sandbox's profile that the call would get, where it asks for more than its ordinary sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_profile: Option<Digest>,
+    /// Whether the tool runs commands in the sandbox.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sandboxed: bool,
     /// Whether the tool reaches the outside only through the egress gateway.
     #[serde(default, skip_serializing_if = "is_false")]
     pub through_gateway: bool,

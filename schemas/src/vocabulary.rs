@@ -434,6 +434,8 @@ words! {
         SandboxEscalationRequiresApproval = "sandbox_escalation_requires_approval",
         /// `sandbox_permissions` is none of the known values.
         SandboxPermissionsUnknown = "sandbox_permissions_unknown",
+        /// The call asks for more than its ordinary sandbox, and the policy names no profile for that.
+        SandboxProfileMissing = "sandbox_profile_missing",
         /// A host that the input names is not on the allowlist.
         DomainNotAllowlisted = "domain_not_allowlisted",
         /// The call writes to the outside.
@@ -486,6 +488,8 @@ words! {
         ToolOutputTooLarge = "tool_output_too_large",
         /// The tool failed.
         ToolExecutionFailed = "tool_execution_failed",
+        /// No sandbox can be made for the command, so it was not run.
+        SandboxUnavailable = "sandbox_unavailable",
         /// The run's secrets are not in the vault any more.
         SecretMissing = "secret_missing",
         /// A crash left open whether the call took effect.

@@ -1,6 +1,6 @@
 //! A small fleet: private servers, roles in this process, and an operator's hands.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use gatewright_bus::{Connection, Fleet, Names};
 use gatewright_dispatcher::Dispatcher;
@@ -10,7 +10,7 @@ use gatewright_schemas::{
     Scopes, StoredCommit, WorkspaceId, WriterId,
 };
 use gatewright_store::{Store, tool_call::ToolCall};
-use gatewright_worker::{Worker, WorkerConfig, egress, tool::Registry};
+use gatewright_worker::{Worker, WorkerConfig, declared::DeclaredTools, egress, tool::Registry};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -121,6 +121,20 @@ impl Fleetlet {
         let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
         let registry = Registry::standard(Arc::new(gateway)).unwrap();
         self.start_worker_of(name, registry, config).await
+    }
+
+    /// Starts one more worker that has the tools which `file` declares, TOML, beside the usual ones.
+    pub async fn start_worker_with_tools(&self, name: &str, file: &str) -> Inside {
+        let fleet = connect(&self.nats.url(), name).await;
+        let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
+        let mut registry = Registry::standard(Arc::new(gateway)).unwrap();
+        let sandbox = Arc::clone(registry.sandbox().unwrap());
+        let declared = DeclaredTools::read(file, Path::new("/"), &[], "fleet").unwrap();
+        for tool in declared.tools(&sandbox, Some(&fleet)) {
+            registry.add(tool).unwrap();
+        }
+        self.start_worker_of(name, registry, WorkerConfig::default())
+            .await
     }
 
     /// Starts one more worker that has tools of its own.

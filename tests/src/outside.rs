@@ -1,6 +1,9 @@
 //! The fleet as a program in another language sees it: plain NATS, plain JSON, none of this project's code.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_nats::{
     Client, HeaderMap, Subscriber,
@@ -33,6 +36,17 @@ pub struct Stored {
     pub id: Option<String>,
     /// What it says.
     pub body: Value,
+}
+
+/// What a service was asked.
+#[derive(Debug, Default)]
+pub struct Served(Arc<Mutex<HeaderMap>>);
+
+impl Served {
+    /// The headers of the last request.
+    pub fn last(&self) -> HeaderMap {
+        self.0.lock().unwrap().clone()
+    }
 }
 
 impl Outsider {
@@ -68,6 +82,41 @@ impl Outsider {
         let subscription = self.client.subscribe(subject.to_owned()).await.unwrap();
         self.client.flush().await.unwrap();
         subscription
+    }
+
+    /// Listens on a subject and answers requests, for as long as this program runs.
+    ///
+    /// `answer` gives the reply, or nothing for none at all, or an error's text.
+    pub async fn serve(
+        &self,
+        subject: &str,
+        answer: impl Fn(Value) -> Result<Option<String>, String> + Send + 'static,
+    ) -> Served {
+        let mut requests = self.subscribe(subject).await;
+        let served = Served::default();
+        let (client, headers) = (self.client.clone(), Arc::clone(&served.0));
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                *headers.lock().unwrap() = request.headers.unwrap_or_default();
+                let question = serde_json::from_slice(&request.payload).unwrap_or_default();
+                let mut told = HeaderMap::new();
+                let reply = match answer(question) {
+                    Ok(None) => continue,
+                    Ok(Some(reply)) => reply,
+                    Err(text) => {
+                        told.insert("Nats-Service-Error", text);
+                        told.insert("Nats-Service-Error-Code", "500");
+                        String::new()
+                    }
+                };
+                let inbox = request.reply.unwrap();
+                client
+                    .publish_with_headers(inbox, told, reply.into())
+                    .await
+                    .unwrap();
+            }
+        });
+        served
     }
 
     /// What a consumer of `stream` with this filter gets: everything that is stored for it now.

@@ -1,11 +1,14 @@
 //! Putting a call before the gate, and making of its answer what the run records.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
-    Grant, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval, document::Approvals,
-    explain_egress, host::hosts_in, redact::SecretMissing,
+    EscalatedProfile, Grant, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval,
+    document::Approvals, escalated_profile, explain_egress, host::hosts_in, redact::SecretMissing,
 };
 use gatewright_run::{
     Decided, PlannedCall, Progress,
@@ -91,6 +94,8 @@ struct Answers {
     shown_input: Value,
     /// `egress.requested`, where the call begins with a request to the outside.
     requested: Option<EventBody>,
+    /// What the call asks for beside its ordinary sandbox.
+    sandbox_profile: Option<Arc<EscalatedProfile>>,
 }
 
 impl Worker {
@@ -197,6 +202,7 @@ impl Worker {
             rules,
             shown_input,
             requested,
+            sandbox_profile,
         } = answers;
         // The heaviest answer that stops the call; of two alike the tool call's own.
         let barrier = asked
@@ -251,6 +257,7 @@ impl Worker {
                 effect: Some(resolved.facts.effect),
                 sandbox_permissions: call.sandbox_permissions.clone(),
                 decision: Some(record),
+                sandbox_profile: sandbox_profile.as_deref().map(EscalatedProfile::shown),
                 approvers: terms.approvers,
                 expires_at: terms.until,
             };
@@ -379,7 +386,11 @@ impl Question {
             )
         };
         let action_type = self.request.tool.action_type.clone();
-        let facts = facts_of(&self.request, None, grant, &secrets);
+        let sandbox_profile = escalated_profile(&self.request, snapshot, now);
+        let mut facts = facts_of(&self.request, None, grant, &secrets);
+        if let Some(profile) = &sandbox_profile {
+            facts.sandbox_profile = Some(profile.digest.clone());
+        }
         let mut asked = vec![asked_of(facts, action_type, record, exceeded)];
         if let Some((request, record, exceeded)) = hop {
             let facts = facts_of(&self.request, Some(&request), grant, &secrets);
@@ -394,6 +405,7 @@ impl Question {
             rules,
             shown_input,
             requested,
+            sandbox_profile,
         })
     }
 }

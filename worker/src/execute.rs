@@ -100,7 +100,8 @@ impl Worker {
             told: Mutex::default(),
             answers: HopAnswers::default(),
         };
-        let order = Call::new(call.tool_call_id.clone(), input, &rules, &gate);
+        let run = (&request.workspace_id, &request.run_id);
+        let order = Call::new(run, call.tool_call_id.clone(), input, &rules, &gate);
         let most = if resolved.facts.idempotent {
             resolved.definition().max_executions.max(1)
         } else {

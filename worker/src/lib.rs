@@ -6,11 +6,12 @@
 //! - `ask` puts a call before the gate (`gatewright_policy::authorize_tool_call`), the only source of the permit that a tool's `execute` consumes.
 //! - `purse` has what a call consumes of the fleet's limits, until it is made.
 //! - `execute` executes an allowed call, again where it may be repeated.
-//! - [`tool`] has the tools, [`egress`] the gateway to the outside.
+//! - [`tool`] has the tools, [`declared`] those of the user's own, [`egress`] the gateway to the outside, [`sandbox`] the place where commands run.
 //!
 //! Not here: whether a call may happen (`policy`), what a run does next (`run`), how a commit is fenced (`bus`).
 
 mod ask;
+pub mod declared;
 pub mod egress;
 mod execute;
 mod held;
@@ -18,6 +19,7 @@ mod pull;
 mod purse;
 mod recorded;
 mod rota;
+pub mod sandbox;
 pub mod tool;
 mod turn;
 

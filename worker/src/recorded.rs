@@ -41,6 +41,9 @@ pub(crate) fn facts_of(
         hosts_unreadable: call.hosts.is_err(),
         requires_token: call.tool.requires_token,
         sandbox_permissions: call.sandbox_permissions.as_deref().map(clean),
+        // The approval's; of a call without one the shell knows what the policy gives.
+        sandbox_profile: grant.and_then(|grant| grant.sandbox_profile.clone()),
+        sandboxed: call.tool.sandboxed,
         through_gateway: call.tool.through_gateway,
     }
 }

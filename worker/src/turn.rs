@@ -147,7 +147,7 @@ impl Worker {
             let state = &hand.run.state;
             let decided = match next(state) {
                 Next::Nothing => {
-                    self.0.fleet.forget_secrets_if_ended(&hand.run).await;
+                    self.forget_if_ended(&hand.run).await;
                     return Ok(Went::AllTheWay);
                 }
                 // A worker that is to stop hands the run on between two calls.
@@ -209,7 +209,7 @@ impl Worker {
         let is_ours = progress.lease == Some(delivery.sequence);
         if !is_due(delivery, wake, &run) || !is_in_zone(delivery, &run) {
             // Whoever ended it may have died before this.
-            self.0.fleet.forget_secrets_if_ended(&run).await;
+            self.forget_if_ended(&run).await;
             return Ok(Taken::NothingToDo);
         }
         // The lease lapsed. After an outage it did so for healthy workers as well, and they say so.
@@ -217,6 +217,19 @@ impl Worker {
             return Ok(Taken::HeldElsewhere);
         }
         Ok(Taken::InHand(Box::new(AtHand::new(run, turn, hold))))
+    }
+
+    /// Forgets what is kept for a run until it has ended: its secrets, and its directory in the sandbox.
+    async fn forget_if_ended(&self, run: &Loaded) {
+        self.0.fleet.forget_secrets_if_ended(run).await;
+        let state = &run.state;
+        let has_ended = state
+            .progress
+            .as_ref()
+            .is_some_and(|p| p.status.is_terminal());
+        if let Some(sandbox) = self.0.registry.sandbox().filter(|_| has_ended) {
+            sandbox.forget(&state.workspace_id, &state.run_id).await;
+        }
     }
 
     /// Whether the worker that wrote last is alive and holds the run.

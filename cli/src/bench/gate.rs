@@ -130,6 +130,7 @@ fn call(n: usize, workspace_id: WorkspaceId) -> Result<ToolCallRequest, InvalidI
             requires_token: true,
             data: DataAccess::default(),
             through_gateway: false,
+            sandboxed: false,
         },
         input_digest: Digest::of(&json!({})),
         hosts: Host::parse(&format!("api.h{n}.example.com")).map(|host| vec![host]),

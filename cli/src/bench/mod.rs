@@ -7,6 +7,7 @@ mod latency;
 mod projection;
 mod quota;
 mod report;
+mod sandbox;
 mod takeover;
 mod throughput;
 
@@ -63,6 +64,8 @@ pub async fn run(context: Context, args: BenchArgs) -> Result<Exit> {
     if !args.no_gate {
         say("the gate's decision time");
         report.gate = gate::measure();
+        say("a command in the sandbox");
+        report.sandbox = sandbox::measure(&crate::worker::sandbox(&context.settings)).await?;
     }
     let durabilities = if args.running {
         vec![Durability::Given]

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{
     approval::Parked, fleet::Durability, gate::GateFigures, latency::Latency,
-    projection::Projection, quota::QuotaFigures, takeover::Takeover, throughput::Throughput,
+    projection::Projection, quota::QuotaFigures, sandbox::SandboxFigures, takeover::Takeover,
+    throughput::Throughput,
 };
 
 /// Everything that was measured.
@@ -16,6 +17,7 @@ pub struct Report {
     pub cores: usize,
     pub optimized: bool,
     pub gate: Vec<GateFigures>,
+    pub sandbox: Option<SandboxFigures>,
     pub fleets: Vec<Figures>,
 }
 
@@ -54,6 +56,7 @@ impl Report {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             optimized: !cfg!(debug_assertions),
             gate: Vec::new(),
+            sandbox: None,
             fleets: Vec::new(),
         }
     }
@@ -79,6 +82,14 @@ impl fmt::Display for Report {
                 f,
                 "  {:>6} tokens and rules   p50 {:>6.2} µs   p99 {:>6.2} µs",
                 gate.tokens_and_rules, gate.p50_us, gate.p99_us
+            )?;
+        }
+        if let Some(s) = &self.sandbox {
+            writeln!(f, "\na command that does nothing ({} of each)", s.commands)?;
+            writeln!(
+                f,
+                "  bare                  p50 {:>6.2} ms\n  in the sandbox        p50 {:>6.2} ms   p99 {:>6.2} ms",
+                s.bare_p50_ms, s.sandboxed_p50_ms, s.sandboxed_p99_ms
             )?;
         }
         for fleet in &self.fleets {

@@ -104,7 +104,7 @@ fn warnings(text: &str, document: &PolicyDocument) -> Vec<DocumentFault> {
 }
 
 /// `FILE:LINE:COLUMN: kind: pointer: message`, which editors can follow.
-fn line(file: &Path, kind: &str, fault: &DocumentFault) -> String {
+pub(crate) fn line(file: &Path, kind: &str, fault: &DocumentFault) -> String {
     let Position { line, column } = fault.position;
     let pointer = match fault.pointer.as_str() {
         "" => String::new(),

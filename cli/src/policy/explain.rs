@@ -120,7 +120,7 @@ struct Answer {
 pub async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
     let submission = submission(&args)?;
     let snapshot = snapshot(context, &args).await?;
-    let registry = registry()?;
+    let registry = registry(&context.settings)?;
     let run = RunId::new("hypothetical")?;
     let plan = Plan::of(&args.workspace, &run, &submission.input.runtime);
     let mut calls = Vec::new();

@@ -88,6 +88,20 @@ pub struct WorkerFlags {
     /// A PEM file with certificate authorities that egress believes beside the public ones [env: GATEWRIGHT_EGRESS_AUTHORITIES]
     #[arg(long, value_name = "FILE")]
     pub egress_authorities: Option<String>,
+    /// Where runs have their directories in the sandbox for commands; every folder on the way must be open to all [env: GATEWRIGHT_SANDBOX_DIR] [default: gatewright-sandbox-UID in the folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub sandbox_dir: Option<String>,
+    /// Which tools there are beside Gatewright's own.
+    #[command(flatten)]
+    pub tools: ToolFlags,
+}
+
+/// What whoever looks at tools takes besides.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ToolFlags {
+    /// A TOML file that declares tools of your own; the same for every worker [env: GATEWRIGHT_TOOLS]
+    #[arg(long, value_name = "FILE")]
+    pub tools: Option<String>,
 }
 
 /// Everything that was set on the command line.
@@ -114,6 +128,10 @@ pub struct WorkerSettings {
     pub max_crashes: u32,
     /// Certificate authorities beside the public ones.
     pub egress_authorities: Option<PathBuf>,
+    /// Where runs have their directories in the sandbox for commands.
+    pub sandbox_dir: Option<PathBuf>,
+    /// The file of the user's own tools.
+    pub tools: Option<PathBuf>,
 }
 
 /// The settings, checked.
@@ -221,6 +239,12 @@ impl Settings {
                 flags.egress_authorities.as_ref(),
                 read::path,
             ),
+            sandbox_dir: reader.parsed(
+                &setting::SANDBOX_DIR,
+                flags.sandbox_dir.as_ref(),
+                read::absolute,
+            ),
+            tools: reader.parsed(&setting::TOOLS, flags.tools.tools.as_ref(), read::path),
         }
     }
 
@@ -260,6 +284,8 @@ mod setting {
         ZONES = "zones", "--zones", "GATEWRIGHT_ZONES";
         DRAIN_PATIENCE = "drain_patience", "--drain-patience", "GATEWRIGHT_DRAIN_PATIENCE";
         MAX_CRASHES = "max_crashes", "--max-crashes", "GATEWRIGHT_MAX_CRASHES";
+        SANDBOX_DIR = "sandbox_dir", "--sandbox-dir", "GATEWRIGHT_SANDBOX_DIR";
+        TOOLS = "tools", "--tools", "GATEWRIGHT_TOOLS";
         EGRESS_AUTHORITIES = "egress_authorities", "--egress-authorities", "GATEWRIGHT_EGRESS_AUTHORITIES";
     }
 }

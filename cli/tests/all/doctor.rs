@@ -30,6 +30,7 @@ fn faults_are_found_and_each_has_a_remedy() {
         "postgres",
         "migrations",
         "projector",
+        "sandbox",
     ] {
         assert_eq!(state(&healthy.json(), check).0, "ok", "{check}");
     }

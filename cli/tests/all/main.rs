@@ -19,3 +19,4 @@ mod roles;
 mod runs;
 mod settings;
 mod support;
+mod tools;

@@ -30,6 +30,19 @@ fn evaluate(facts: &Facts<'_>) -> Result<Option<Objection>, CheckError> {
     };
     Ok(match stated.parse() {
         Ok(SandboxPermissions::UseDefault) => None,
+        Ok(SandboxPermissions::RequireEscalated) if facts.tool.sandboxed => {
+            match facts.escalated_profile() {
+                Some(profile) => require_approval(
+                    ReasonCode::SandboxEscalationRequiresApproval,
+                    format!("the call asks for more than its ordinary sandbox: {profile}"),
+                ),
+                // Nobody is asked to approve what the policy does not describe.
+                None => deny(
+                    ReasonCode::SandboxProfileMissing,
+                    "the call asks for more than its ordinary sandbox (`require_escalated`), and the policy names no profile for that (`sandbox.escalated`)",
+                ),
+            }
+        }
         Ok(SandboxPermissions::RequireEscalated) => require_approval(
             ReasonCode::SandboxEscalationRequiresApproval,
             "the call asks to leave its ordinary sandbox (`require_escalated`)",

@@ -27,7 +27,7 @@ const MAX_MILLIS: u64 = 366 * 86_400_000;
 
 impl Period {
     /// So many seconds, held between one and a year's worth.
-    pub(crate) fn from_secs(seconds: u64) -> Self {
+    pub fn from_secs(seconds: u64) -> Self {
         Self(Duration::from_millis(
             seconds.saturating_mul(1000).clamp(1000, MAX_MILLIS),
         ))

@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, fmt::Display, str::FromStr, sync::LazyLock};
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use super::{Cidr, DocumentFault, DocumentFaults, Period, PolicyDocument, Position, ToolName};
+use super::{
+    Cidr, DocumentFault, DocumentFaults, Period, PolicyDocument, Position, SandboxPath, ToolName,
+    sandbox,
+};
 use crate::host::DomainPattern;
 
 /// Bytes of a document; beyond them it is refused.
@@ -19,6 +23,26 @@ const MAX_FAULTS: usize = 200;
 
 /// Reads a document.
 pub(super) fn document(text: &str) -> Result<PolicyDocument, DocumentFaults> {
+    static SCHEMA: LazyLock<Option<Validator>> =
+        LazyLock::new(|| validator(&PolicyDocument::json_schema()));
+    of_form(text, SCHEMA.as_ref(), contradictions)
+}
+
+/// Reads another TOML file of people's in the same strict way: its JSON Schema, whose formats are those of the policy's types,
+/// and then `contradictions`, which tells JSON pointers and what is wrong there. All faults are told, each with its place in the text.
+pub fn toml_file<T: DeserializeOwned>(
+    text: &str,
+    schema: &Value,
+    contradictions: impl FnOnce(&T) -> Vec<(String, String)>,
+) -> Result<T, DocumentFaults> {
+    of_form(text, validator(schema).as_ref(), contradictions)
+}
+
+fn of_form<T: DeserializeOwned>(
+    text: &str,
+    schema: Option<&Validator>,
+    contradictions: impl FnOnce(&T) -> Vec<Fault>,
+) -> Result<T, DocumentFaults> {
     if text.len() > MAX_BYTES {
         let message = format!(
             "the document has {} bytes; the limit is {MAX_BYTES}",
@@ -27,12 +51,11 @@ pub(super) fn document(text: &str) -> Result<PolicyDocument, DocumentFaults> {
         return Err(whole(message));
     }
     let (json, places) = to_json(text)?;
-    let faults = against_schema(&json)?;
+    let faults = against_schema(&json, schema)?;
     if !faults.is_empty() {
         return Err(placed(text, &places, faults));
     }
-    let document: PolicyDocument =
-        serde_json::from_value(json).map_err(|error| whole(error.to_string()))?;
+    let document: T = serde_json::from_value(json).map_err(|error| whole(error.to_string()))?;
     let faults = contradictions(&document);
     if faults.is_empty() {
         Ok(document)
@@ -165,24 +188,26 @@ fn value_to_json(value: &Spanned<DeValue<'_>>, pointer: &str, places: &mut Place
 
 // --- the schema
 
-fn against_schema(json: &Value) -> Result<Vec<Fault>, DocumentFaults> {
-    static SCHEMA: LazyLock<Option<Validator>> = LazyLock::new(|| {
-        jsonschema::options()
-            .with_draft(jsonschema::Draft::Draft202012)
-            .should_validate_formats(true)
-            .with_format("domain-pattern", |text: &str| {
-                text.parse::<DomainPattern>().is_ok()
-            })
-            .with_format("cidr", |text: &str| text.parse::<Cidr>().is_ok())
-            .with_format("period", |text: &str| text.parse::<Period>().is_ok())
-            .with_format("tool-name", |text: &str| text.parse::<ToolName>().is_ok())
-            .build(&PolicyDocument::json_schema())
-            .ok()
-    });
+fn validator(schema: &Value) -> Option<Validator> {
+    jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft202012)
+        .should_validate_formats(true)
+        .with_format("domain-pattern", |text: &str| {
+            text.parse::<DomainPattern>().is_ok()
+        })
+        .with_format("cidr", |text: &str| text.parse::<Cidr>().is_ok())
+        .with_format("period", |text: &str| text.parse::<Period>().is_ok())
+        .with_format("sandbox-path", |text: &str| {
+            text.parse::<SandboxPath>().is_ok()
+        })
+        .with_format("tool-name", |text: &str| text.parse::<ToolName>().is_ok())
+        .build(schema)
+        .ok()
+}
+
+fn against_schema(json: &Value, schema: Option<&Validator>) -> Result<Vec<Fault>, DocumentFaults> {
     // A schema that does not compile is a fault of this program; nothing is let through on its account.
-    let schema = SCHEMA
-        .as_ref()
-        .ok_or_else(|| whole("this version's own schema cannot be used".into()))?;
+    let schema = schema.ok_or_else(|| whole("this version's own schema cannot be used".into()))?;
     Ok(schema
         .iter_errors(json)
         .flat_map(|error| told(&error))
@@ -231,6 +256,7 @@ fn explained(format: &str, text: &str) -> String {
         "domain-pattern" => refusal::<DomainPattern>(text),
         "cidr" => format!("`{shown}` {}", refusal::<Cidr>(text)),
         "period" => format!("`{shown}` {}", refusal::<Period>(text)),
+        "sandbox-path" => format!("`{shown}` {}", refusal::<SandboxPath>(text)),
         "tool-name" => format!("`{shown}` {}", refusal::<ToolName>(text)),
         other => format!("`{shown}` is not a {other}"),
     }
@@ -274,5 +300,6 @@ fn contradictions(document: &PolicyDocument) -> Vec<Fault> {
             ),
         ));
     }
+    faults.extend(sandbox::contradictions(&document.sandbox));
     faults
 }

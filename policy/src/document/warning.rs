@@ -17,7 +17,20 @@ pub(super) fn of(document: &PolicyDocument) -> Vec<Violation> {
     domains(document, &mut warn);
     actions(document, &mut warn);
     egress(document, &mut warn);
+    sandbox(document, &mut warn);
     found
+}
+
+fn sandbox(document: &PolicyDocument, warn: &mut impl FnMut(String, String)) {
+    let sandbox = &document.sandbox;
+    for name in sandbox.profiles.keys() {
+        if sandbox.escalated.as_ref() != Some(name) {
+            warn(
+                format!("/sandbox/profiles/{name}"),
+                "no call gets it: `escalated` does not name it".into(),
+            );
+        }
+    }
 }
 
 fn kill_switches(document: &PolicyDocument, warn: &mut impl FnMut(String, String)) {

@@ -55,6 +55,11 @@ impl Secrets {
         self.spellings.is_empty()
     }
 
+    /// Bytes of the longest text that is looked for. A text that was cut may end with the beginning of one.
+    pub fn longest(&self) -> usize {
+        self.spellings.first().map_or(0, String::len)
+    }
+
     /// In how many spellings secrets are looked for: what cleaning a text costs.
     pub(super) fn spellings(&self) -> usize {
         self.spellings.len()

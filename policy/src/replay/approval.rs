@@ -15,7 +15,8 @@ pub(super) fn presented(
     recorded: &RecordedDecision,
     principal: Option<&PrincipalId>,
 ) -> Option<Grant> {
-    let approval = recorded.asked.as_ref()?.approval.as_ref()?;
+    let facts = recorded.asked.as_ref()?;
+    let approval = facts.approval.as_ref()?;
     let mut grant = Grant {
         approval_id: ApprovalId::of(&recorded.tool_call_id, 1),
         tool_call_id: recorded.tool_call_id.clone(),
@@ -23,6 +24,8 @@ pub(super) fn presented(
         definition_digest: any_digest(),
         input_digest: any_digest(),
         principal_id: principal.cloned(),
+        // A candidate that gives more, or less, under the same name voids it, as it would have.
+        sandbox_profile: facts.sandbox_profile.clone(),
         granted_findings: approval.settles.clone(),
         // How many people gave it is not recorded: a candidate that wants more of them is not held against it.
         approved_by: usize::MAX,
@@ -60,6 +63,7 @@ pub(super) fn remembered(
         definition_digest: any_digest(),
         hosts: hosts.iter().map(ToString::to_string).collect(),
         input_digest: Some(any_digest()),
+        sandbox_profile: facts.sandbox_profile.clone(),
         effect: facts.effect.unwrap_or(Effect::None),
         findings: approvable([&recorded.decision]),
         // As above.

@@ -135,6 +135,7 @@ fn tool(recorded: &RecordedDecision, facts: &GateFacts) -> ToolFacts {
         requires_token: facts.requires_token,
         data: facts.data.clone(),
         through_gateway: facts.through_gateway,
+        sandboxed: facts.sandboxed,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use gatewright_policy::{
     Grant, GrantState, Host, PolicyDocument, QuotaAnswer, Snapshot, ToolCallRequest,
-    authorize_egress, authorize_tool_call, egress_quota_needed, quota_needed,
+    authorize_egress, authorize_tool_call, egress_quota_needed, escalated_profile, quota_needed,
 };
 use gatewright_schemas::{
     CapabilityToken, DataAccess, Decision, DecisionRecord, Digest, Effect, EnforcementMode,
@@ -49,10 +49,16 @@ struct RememberedCase {
     /// The tool was another one then, of the same name.
     #[serde(default)]
     other_definition: bool,
+    /// Given for the sandbox's profile that this policy has.
+    with_profile_of: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a case file's flags, each of which stands alone"
+)]
 struct Case {
     name: String,
     /// Laid over the file's policy, table by table.
@@ -77,6 +83,8 @@ struct Case {
     #[serde(default)]
     input: Value,
     sandbox_permissions: Option<String>,
+    #[serde(default)]
+    sandboxed: bool,
     egress: Option<EgressCase>,
     grant: Option<GrantCase>,
     /// `granted` (when absent), `not_asked`, `exceeded`, `unavailable` or `other`.
@@ -104,6 +112,8 @@ struct GrantCase {
     other: Option<String>,
     expires_at: Option<Timestamp>,
     principal_id: Option<String>,
+    /// Given for the sandbox's profile that this policy has.
+    with_profile_of: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -157,7 +167,7 @@ fn the_gate_answers_as_the_case_files_say() {
 }
 
 /// Codes that are some other part's to give. A new code belongs into the cases or in here, whoever adds it decides.
-const NOT_THE_GATES: [ReasonCode; 27] = [
+const NOT_THE_GATES: [ReasonCode; 28] = [
     ReasonCode::ActorGaveUp,
     ReasonCode::RunNotExternal,
     ReasonCode::RunBusy,
@@ -170,6 +180,7 @@ const NOT_THE_GATES: [ReasonCode; 27] = [
     ReasonCode::ToolTimeout,
     ReasonCode::ToolOutputTooLarge,
     ReasonCode::ToolExecutionFailed,
+    ReasonCode::SandboxUnavailable,
     ReasonCode::SecretMissing,
     ReasonCode::OutcomeUnknown,
     ReasonCode::EgressUrlInvalid,
@@ -373,6 +384,11 @@ fn remembered(case: &RememberedCase) -> RememberedApproval {
         definition_digest: definition,
         hosts: case.hosts.clone(),
         input_digest: case.input.as_ref().map(Digest::of),
+        sandbox_profile: case.with_profile_of.as_ref().map(|policy| {
+            let snapshot = world::snapshot(policy);
+            let profile = snapshot.policy().and_then(|p| p.escalated_profile());
+            profile.unwrap().digest.clone()
+        }),
         findings: case.settles.clone(),
         approved_by: case.approved_by.clone().unwrap_or(vec!["ann".into()]),
         remembered_at: world::at("2026-03-04T11:00:00Z"),
@@ -402,6 +418,7 @@ fn call(case: &Case) -> ToolCallRequest {
     call.tool.action_type.clone_from(&case.action_type);
     call.tool.requires_token = case.requires_token;
     call.tool.data = case.data.clone();
+    call.tool.sandboxed = case.sandboxed;
     call.sandbox_permissions
         .clone_from(&case.sandbox_permissions);
     world::with_input(call, &case.input)
@@ -424,12 +441,18 @@ fn grant(call: &ToolCallRequest, case: &GrantCase) -> Grant {
     if let Some(id) = &case.principal_id {
         grant.principal_id = Some(world::principal_id(id));
     }
+    if let Some(policy) = &case.with_profile_of {
+        let policy = world::snapshot(policy);
+        let profile = escalated_profile(call, &policy, world::now());
+        grant.sandbox_profile = profile.map(|profile| profile.digest.clone());
+    }
     match case.other.as_deref() {
         None => {}
         Some("input") => grant.input_digest = Digest::of(&json!("another")),
         Some("definition") => grant.definition_digest = Digest::of(&json!("another")),
         Some("tool") => grant.tool_name = "another".into(),
         Some("call") => grant.tool_call_id = "acme.r1.1.2".parse().unwrap(),
+        Some("sandbox profile") => grant.sandbox_profile = Some(Digest::of(&json!("another"))),
         Some("principal") => grant.principal_id = Some(world::principal_id("another")),
         Some(word) => panic!("grant for another `{word}`"),
     }

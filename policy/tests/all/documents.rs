@@ -324,3 +324,66 @@ fn ten_thousand_patterns_are_checked_in_a_moment() {
     );
     assert_eq!(warnings(&text).len(), 10_000);
 }
+
+/// The faults as a person reads them.
+fn spoken(text: &str) -> Vec<String> {
+    let faults = PolicyDocument::parse(text).unwrap_err();
+    faults.0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_sandbox_profile_opens_single_paths_and_nothing_else() {
+    let text = "\
+[sandbox]
+escalated = 'unconfined'
+[sandbox.profiles.a]
+writable = ['/', '/srv/../etc', '/proc/1/root', '/etc/cron.d', '/srv/out']
+readable = ['/root/.ssh', 'relative', '/home']
+network = 'host'
+";
+    let found = spoken(text);
+    for part in [
+        "line 4, column 13: /sandbox/profiles/a/writable/0: `/` is too much at once",
+        "/sandbox/profiles/a/writable/1: `/srv/../etc` is not a plain absolute path",
+        "/sandbox/profiles/a/writable/2: `/proc/1/root` is the system's",
+        "/sandbox/profiles/a/writable/3: `/etc/cron.d` is the system's",
+        "line 5, column 13: /sandbox/profiles/a/readable/0: `/root/.ssh` is the system's",
+        "/sandbox/profiles/a/readable/1: `relative` is not a plain absolute path",
+        "/sandbox/profiles/a/readable/2: `/home` is too much",
+        "line 6, column 11: /sandbox/profiles/a/network: `network` is not known here",
+    ] {
+        assert!(
+            found.iter().any(|fault| fault.contains(part)),
+            "{part}: {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), 8, "{found:#?}");
+    let nested = "[sandbox]\nescalated = 'b'\n[sandbox.profiles.a]\nwritable = ['/srv/out']\nreadable = ['/srv/out/in', '/srv/outer']\n";
+    let found = spoken(nested);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(
+        found[0].contains(
+            "line 2, column 13: /sandbox/escalated: there is no profile `b`; known are: a"
+        )
+    );
+    assert!(
+        found[1]
+            .contains("/sandbox/profiles/a/readable/0: `/srv/out/in` is at or below `/srv/out`")
+    );
+}
+
+#[test]
+fn a_profile_that_no_call_gets_is_warned_of_and_none_changes_no_digest() {
+    let document =
+        PolicyDocument::parse("sandbox = { profiles = { a = { readable = ['/srv/in'] } } }")
+            .unwrap();
+    let warnings = document.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0].pointer, "/sandbox/profiles/a");
+    let empty = PolicyDocument::parse("").unwrap();
+    assert_eq!(
+        PolicyDocument::parse("[sandbox]").unwrap().digest(),
+        empty.digest()
+    );
+    assert_ne!(document.digest(), empty.digest());
+}

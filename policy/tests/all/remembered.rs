@@ -33,6 +33,7 @@ fn remembered(
         definition_digest: world::call(tool, &Value::Null).tool.definition_digest,
         hosts: hosts.iter().map(ToString::to_string).collect(),
         input_digest: input.map(Digest::of),
+        sandbox_profile: None,
         findings: findings.to_vec(),
         approved_by: vec!["ann".into()],
         remembered_at: world::at("2026-03-04T11:00:00Z"),
@@ -79,6 +80,7 @@ fn asked(input: &Value, principal: Option<&str>) -> ApprovalRequested {
         hosts: Vec::new(),
         effect: Some(Effect::Write),
         sandbox_permissions: None,
+        sandbox_profile: None,
         decision: Some(DecisionRecord {
             decision: Decision::RequireApproval,
             reason_code: finding.reason_code,

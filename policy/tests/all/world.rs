@@ -115,6 +115,7 @@ pub fn tool(name: &str) -> ToolFacts {
         requires_token: false,
         data: DataAccess::default(),
         through_gateway: name == "egress.request",
+        sandboxed: false,
     }
 }
 
@@ -193,6 +194,7 @@ pub fn grant(call: &ToolCallRequest, codes: &[ReasonCode]) -> Grant {
             .as_ref()
             .ok()
             .and_then(|context| context.principal_id.clone()),
+        sandbox_profile: None,
         granted_findings: codes.to_vec(),
         approved_by: 1,
         expires_at: at("2026-03-04T13:00:00Z"),

@@ -7,5 +7,6 @@ fn main() {
         tool_call_id: ToolCallId::new("acme.r1.1.1").unwrap(),
         definition_digest: digest.clone(),
         input_digest: digest,
+        escalated: None,
     };
 }

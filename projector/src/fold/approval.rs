@@ -105,6 +105,7 @@ fn requested(
             hosts: request.hosts.clone(),
             effect: request.effect,
             sandbox_permissions: request.sandbox_permissions.clone(),
+            sandbox_profile: request.sandbox_profile.clone(),
             likeness: request.likeness,
             findings: request
                 .decision

@@ -457,6 +457,7 @@ fn request(
             effect: Some(Effect::Write),
             sandbox_permissions: None,
             decision: answer,
+            sandbox_profile: None,
             likeness: Likeness::Hosts,
             approvers: 2,
             expires_at,

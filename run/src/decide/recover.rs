@@ -38,6 +38,7 @@ pub fn lose(
         effect: None,
         sandbox_permissions: call.sandbox_permissions.clone(),
         decision: None,
+        sandbox_profile: None,
         likeness: Likeness::Input,
         approvers: terms.approvers,
         expires_at: terms.until,

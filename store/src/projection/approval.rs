@@ -3,7 +3,7 @@
 use gatewright_schemas::{
     Actor, ApprovalId, Effect, Finding, PrincipalId, ReasonCode, RunId, Timestamp, ToolCallId,
     WorkspaceId,
-    event::{ApprovalQuestion, Likeness},
+    event::{ApprovalQuestion, Likeness, SandboxProfileShown},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -84,6 +84,8 @@ pub struct AskedRow {
     pub hosts: Vec<String>,
     pub effect: Option<Effect>,
     pub sandbox_permissions: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_profile: Option<SandboxProfileShown>,
     pub likeness: Likeness,
     pub findings: Vec<Finding>,
 }

@@ -452,6 +452,28 @@ fn writing(id: &str, upstream: &Upstream, deadline: &str) -> Value {
     json!({ "run_id": id, "deadline": deadline, "input": { "runtime": { "steps": [{ "tool_calls": [call] }] } } })
 }
 
+const TOMORROW: &str = "2099-01-01T00:00:00Z";
+
+/// What a dispatcher is asked for: subject and message.
+fn asking_for(kind: &str, id: &str, upstream: &Upstream) -> (String, Value) {
+    match kind {
+        "submit" => (
+            "fleet.submit.acme".to_owned(),
+            writing(id, upstream, TOMORROW),
+        ),
+        "approve" | "remember" => (
+            format!("fleet.command.acme.{id}"),
+            json!({ "issued_by": "ann", "command": {
+                    "type": "decide_approval", "approval_id": format!("acme.{id}.1.1.a1"), "approve": true,
+                    "remember_s": (kind == "remember").then_some(600) } }),
+        ),
+        _ => (
+            format!("fleet.command.acme.{id}"),
+            json!({ "issued_by": "ann", "command": { "type": "cancel" } }),
+        ),
+    }
+}
+
 /// Kills a dispatcher at each of its messages for a submission, an approval and a cancellation.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
@@ -481,7 +503,6 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
             }
         }
     }
-    let tomorrow = "2099-01-01T00:00:00Z";
     for (kind, _, _, id) in &blows {
         match *kind {
             "approve" | "remember" => {
@@ -495,7 +516,7 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
             }
             "cancel" => {
                 fleet
-                    .accepted(&json!({ "run_id": id, "not_before": tomorrow }))
+                    .accepted(&json!({ "run_id": id, "not_before": TOMORROW }))
                     .await;
             }
             _ => {}
@@ -521,22 +542,7 @@ async fn a_dispatcher_killed_at_any_of_its_messages_breaks_no_promise() {
             fate: *fate,
             pid: role.pid(),
         });
-        let (subject, message) = match *kind {
-            "submit" => (
-                "fleet.submit.acme".to_owned(),
-                writing(id, &upstream, tomorrow),
-            ),
-            "approve" | "remember" => (
-                format!("fleet.command.acme.{id}"),
-                json!({ "issued_by": "ann", "command": {
-                    "type": "decide_approval", "approval_id": format!("acme.{id}.1.1.a1"), "approve": true,
-                    "remember_s": (*kind == "remember").then_some(600) } }),
-            ),
-            _ => (
-                format!("fleet.command.acme.{id}"),
-                json!({ "issued_by": "ann", "command": { "type": "cancel" } }),
-            ),
-        };
+        let (subject, message) = asking_for(kind, id, &upstream);
         outsider.publish(&subject, message.to_string()).await;
         proxy.sprung().await;
     }

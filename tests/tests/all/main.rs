@@ -20,6 +20,8 @@ mod outages;
 mod promises;
 mod quotas;
 mod refusals;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod secrets;
 mod submissions;
 mod twice;

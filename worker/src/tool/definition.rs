@@ -8,10 +8,15 @@ use serde_json::Value;
 
 /// A tool as the gate, the approver and `gatewright tool list` see it.
 ///
-/// Every worker of a fleet must hold the same definitions, so nothing in one comes from a worker's own configuration:
+/// Every worker of a fleet must hold the same definitions, so nothing in one comes from a worker's own configuration but
+/// the file of the user's own tools, which must be the same everywhere:
 /// an approval names the definition's digest, and the worker that spends it may be another one.
 // Not `Clone`: a copy that is changed would keep the digest of what it was.
 #[derive(Debug, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of a tool, each of which somebody else asks"
+)]
 pub struct Definition {
     /// The name that calls use; unique, without white space around it.
     pub name: String,
@@ -31,6 +36,9 @@ pub struct Definition {
     pub data: DataAccess,
     /// Whether it reaches the outside only through the egress gateway, which asks the gate for each request.
     pub through_gateway: bool,
+    /// Whether it runs commands in the sandbox, and nothing else.
+    #[serde(skip_serializing_if = "is_not")]
+    pub sandboxed: bool,
     /// How long one execution may take; serialised in milliseconds as `timeout_ms`.
     #[serde(rename = "timeout_ms", serialize_with = "in_milliseconds")]
     pub timeout: Duration,
@@ -38,6 +46,9 @@ pub struct Definition {
     pub max_output: usize,
     /// How often a call that may be repeated is executed in all before its failure counts.
     pub max_executions: u32,
+    /// Of a tool of the user's own: everything else that decides what runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<Value>,
     #[serde(skip)]
     digest: OnceLock<Digest>,
 }
@@ -56,9 +67,11 @@ impl Definition {
             requires_token: false,
             data: DataAccess::default(),
             through_gateway: false,
+            sandboxed: false,
             timeout: Duration::from_secs(30),
             max_output: 64 * 1024,
             max_executions: 1,
+            runs: None,
             digest: OnceLock::new(),
         }
     }
@@ -69,6 +82,11 @@ impl Definition {
         self.digest
             .get_or_init(|| Digest::of(&serde_json::to_value(self).unwrap_or_default()))
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 fn in_milliseconds<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::Error> {

@@ -9,6 +9,8 @@
 mod definition;
 mod echo;
 mod egress_request;
+mod exec_command;
+pub(crate) mod in_sandbox;
 mod input;
 mod limits;
 mod noop;
@@ -18,7 +20,8 @@ use std::pin::Pin;
 
 use gatewright_policy::Permit;
 use gatewright_schemas::{
-    Digest, Effect, ErrorInfo, EventBody, ReasonCode, Stage, ToolCallId, Violation,
+    Digest, Effect, ErrorInfo, EventBody, ReasonCode, RunId, Stage, ToolCallId, Violation,
+    WorkspaceId,
 };
 use serde_json::Value;
 
@@ -27,6 +30,7 @@ use crate::egress::{HopGate, Rules, Secrets};
 pub use definition::Definition;
 pub use echo::Echo;
 pub use egress_request::EgressRequestTool;
+pub use exec_command::ExecCommand;
 pub use input::Input;
 pub use limits::execute_with_limits;
 pub use noop::Noop;
@@ -92,6 +96,10 @@ impl CallFacts {
 
 /// One call as a tool receives it.
 pub struct Call<'a> {
+    /// The run's workspace.
+    pub workspace_id: WorkspaceId,
+    /// The run, which has a directory of its own in the sandbox.
+    pub run_id: RunId,
     /// Its id; the idempotency key at any upstream.
     pub tool_call_id: ToolCallId,
     /// What the policy says of secrets and of requests to the outside.
@@ -104,12 +112,15 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// A call with its (valid) input. What a permit is compared with is the digest of what the tool gets, its secrets by reference.
     pub fn new(
+        (workspace_id, run_id): (&WorkspaceId, &RunId),
         tool_call_id: ToolCallId,
         input: impl Into<Input>,
         rules: &'a Rules,
         gate: &'a dyn HopGate,
     ) -> Self {
         Self {
+            workspace_id: workspace_id.clone(),
+            run_id: run_id.clone(),
             tool_call_id,
             rules,
             gate,

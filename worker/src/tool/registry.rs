@@ -10,8 +10,8 @@ use gatewright_schemas::{
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::{CallFacts, Definition, Echo, EgressRequestTool, Noop, Tool};
-use crate::egress::Gateway;
+use super::{CallFacts, Definition, Echo, EgressRequestTool, ExecCommand, Noop, Tool};
+use crate::{egress::Gateway, sandbox::Sandbox};
 
 /// At most this many violations are told of one input.
 const MAX_VIOLATIONS: usize = 50;
@@ -21,6 +21,7 @@ const MAX_MESSAGE: usize = 300;
 /// The tools of this program by name.
 pub struct Registry {
     tools: BTreeMap<String, Entry>,
+    sandbox: Option<Arc<Sandbox>>,
 }
 
 struct Entry {
@@ -74,6 +75,7 @@ impl ResolvedCall {
             requires_token: definition.requires_token,
             data: definition.data.clone(),
             through_gateway: definition.through_gateway,
+            sandboxed: definition.sandboxed,
         }
     }
 }
@@ -83,6 +85,7 @@ impl Registry {
     pub fn new(tools: Vec<Arc<dyn Tool>>) -> Result<Self, UnusableTool> {
         let mut registry = Self {
             tools: BTreeMap::new(),
+            sandbox: None,
         };
         for tool in tools {
             registry.add(tool)?;
@@ -92,14 +95,28 @@ impl Registry {
 
     /// The tools that every fleet has; requests to the outside go through `gateway`.
     pub fn standard(gateway: Arc<Gateway>) -> Result<Self, UnusableTool> {
-        Self::new(vec![
+        Self::standard_in(gateway, Arc::default())
+    }
+
+    /// The same, with a sandbox of the worker's own settings.
+    pub fn standard_in(gateway: Arc<Gateway>, sandbox: Arc<Sandbox>) -> Result<Self, UnusableTool> {
+        let mut registry = Self::new(vec![
             Arc::new(Noop::default()),
             Arc::new(Echo::default()),
             Arc::new(EgressRequestTool::new(gateway)),
-        ])
+            Arc::new(ExecCommand::new(Arc::clone(&sandbox))),
+        ])?;
+        registry.sandbox = Some(sandbox);
+        Ok(registry)
     }
 
-    fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), UnusableTool> {
+    /// The sandbox that the tools use which run commands.
+    pub fn sandbox(&self) -> Option<&Arc<Sandbox>> {
+        self.sandbox.as_ref()
+    }
+
+    /// Adds a tool.
+    pub fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), UnusableTool> {
         let definition = tool.definition();
         let name = definition.name.clone();
         if name.is_empty() || name.trim() != name {

@@ -6,7 +6,7 @@ use gatewright_worker::{
 use serde_json::{Value, json};
 
 use crate::{
-    gate::{OPEN, World, assert_code, call_id, error, host, output, told},
+    gate::{OPEN, World, assert_code, call_id, error, host, output, run, told, workspace},
     server::{Reply, Server},
 };
 
@@ -174,7 +174,13 @@ async fn a_permit_for_another_request_is_refused() {
             change(&mut other, &server);
             world.answer(&other)
         };
-        let call = Call::new(call_id(), input.clone(), &world.rules, &gate);
+        let call = Call::new(
+            (&workspace(), &run()),
+            call_id(),
+            input.clone(),
+            &world.rules,
+            &gate,
+        );
         let permit = world.permit(&resolved, &call_id(), call.input_digest());
         let execution = execute_with_limits(&*resolved.tool, permit, &call).await;
         assert_code(&execution, ReasonCode::PolicyEvaluationError);
@@ -219,7 +225,13 @@ async fn the_gate_may_take_its_time() {
     let input = json!({ "target_url": server.url("/") });
     let resolved = world.registry.resolve("egress.request", &input).unwrap();
     let gate = Slow(&world);
-    let call = Call::new(call_id(), input, &world.rules, &gate);
+    let call = Call::new(
+        (&workspace(), &run()),
+        call_id(),
+        input,
+        &world.rules,
+        &gate,
+    );
     let permit = world.permit(&resolved, &call_id(), call.input_digest());
     output(&execute_with_limits(&*resolved.tool, permit, &call).await);
 }

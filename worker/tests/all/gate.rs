@@ -69,7 +69,7 @@ impl World {
             Err(info) => return Execution::quiet(Err(ExecutionError::final_failure(info))),
         };
         let gate = |hop: &HopRequest| self.answer(hop);
-        let call = Call::new(call_id(), input, &self.rules, &gate);
+        let call = Call::new((&workspace(), &run()), call_id(), input, &self.rules, &gate);
         let permit = self.permit(&resolved, &call.tool_call_id, call.input_digest());
         execute_with_limits(&*resolved.tool, permit, &call).await
     }
@@ -162,11 +162,11 @@ pub fn call_id() -> ToolCallId {
     ToolCallId::of(&workspace(), &run(), 1, 1)
 }
 
-fn workspace() -> WorkspaceId {
+pub fn workspace() -> WorkspaceId {
     WorkspaceId::new("acme").unwrap()
 }
 
-fn run() -> RunId {
+pub fn run() -> RunId {
     RunId::new("r1").unwrap()
 }
 

@@ -8,7 +8,7 @@ use gatewright_worker::tool::{
 };
 use serde_json::{Value, json};
 
-use crate::gate::{OPEN, World, assert_code, call_id, error, output};
+use crate::gate::{OPEN, World, assert_code, call_id, error, output, run, workspace};
 
 #[tokio::test]
 async fn noop_answers_with_nothing_and_echo_with_its_input() {
@@ -70,7 +70,13 @@ async fn a_permit_is_good_for_its_own_call_alone() {
     let noop = world.registry.resolve("runtime.noop", &input).unwrap();
     let echo = world.registry.resolve("runtime.echo", &input).unwrap();
     let gate = |hop: &_| world.answer(hop);
-    let call = Call::new(call_id(), input.clone(), &world.rules, &gate);
+    let call = Call::new(
+        (&workspace(), &run()),
+        call_id(),
+        input.clone(),
+        &world.rules,
+        &gate,
+    );
     let other_call = ToolCallId::new("acme.r1.1.2").unwrap();
     let other_input = Digest::of(&json!({ "a": 2 }));
     let digest = call.input_digest();
@@ -130,7 +136,13 @@ async fn careless(effect: Effect, input: Value, for_input: &Value) -> Execution 
     let registry = Registry::new(vec![Arc::new(Careless::new(effect))]).unwrap();
     let resolved = registry.resolve("careless", &input).unwrap();
     let gate = |hop: &_| world.answer(hop);
-    let call = Call::new(call_id(), input, &world.rules, &gate);
+    let call = Call::new(
+        (&workspace(), &run()),
+        call_id(),
+        input,
+        &world.rules,
+        &gate,
+    );
     let permit = world.permit(&resolved, &call_id(), &Digest::of(for_input));
     execute_with_limits(&*resolved.tool, permit, &call).await
 }
@@ -186,7 +198,13 @@ fn definitions_can_be_listed() {
         .map(|d| serde_json::to_value(d).unwrap())
         .collect();
     let names: Vec<&str> = listed.iter().filter_map(|d| d["name"].as_str()).collect();
-    assert_eq!(names, ["egress.request", "runtime.echo", "runtime.noop"]);
+    let expected = [
+        "egress.request",
+        "exec_command",
+        "runtime.echo",
+        "runtime.noop",
+    ];
+    assert_eq!(names, expected);
     assert_eq!(listed[0]["timeout_ms"], 125_000);
     assert_eq!(listed[0]["effect"], "write");
 }

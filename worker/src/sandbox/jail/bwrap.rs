@@ -1,0 +1,144 @@
+//! A sandbox, spelt as bubblewrap's arguments.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+};
+
+use super::{
+    machine::{Folder, Machine, PRLIMIT},
+    site::Site,
+};
+use crate::sandbox::{Limits, Order};
+
+/// Where bubblewrap finds the filter of system calls.
+pub(super) const FILTER_FD: i32 = 3;
+/// Where bubblewrap says how far it came and how the command ended.
+pub(super) const STATUS_FD: i32 = 4;
+
+/// Who a command is inside. No number that means anybody outside.
+const ID: &str = "1000";
+/// The run's directory, inside.
+const WORK: &str = "/work";
+
+const NAMESPACES: [&str; 17] = [
+    // `--disable-userns` wants to see this one by name.
+    "--unshare-user",
+    "--unshare-all",
+    "--disable-userns",
+    "--assert-userns-disabled",
+    "--die-with-parent",
+    // Its own session: nothing typed into the worker's terminal, no signal from it.
+    "--new-session",
+    "--cap-drop",
+    "ALL",
+    "--uid",
+    ID,
+    "--gid",
+    ID,
+    "--hostname",
+    "sandbox",
+    "--ro-bind",
+    "/usr",
+    "/usr",
+];
+
+/// The whole command line but the program's name.
+///
+/// `copies` are the order's programs as they stand in the site.
+pub(super) fn arguments(
+    machine: &Machine,
+    site: &Site,
+    directory: &Path,
+    copies: &[(impl AsRef<Path>, impl AsRef<Path>)],
+    order: &Order,
+) -> Vec<OsString> {
+    let mut line = Line::default();
+    line.add(NAMESPACES);
+    for (path, folder) in &machine.folders {
+        match folder {
+            Folder::Link(target) => {
+                line.add([OsStr::new("--symlink"), target.as_ref(), path.as_ref()]);
+            }
+            Folder::Own => line.add(["--ro-bind", path, path]),
+        }
+    }
+    for (name, made_up) in site.etc() {
+        line.add([OsStr::new("--ro-bind"), made_up.as_ref(), name.as_ref()]);
+    }
+    // Links to the system's programs and the list of its libraries: what makes `/usr` work.
+    for path in ["/etc/alternatives", "/etc/ld.so.cache"] {
+        line.add(["--ro-bind-try", path, path]);
+    }
+    let temporary = order.limits.temporary.to_string();
+    let shared = (order.limits.temporary / 8).max(4096).to_string();
+    line.add(["--proc", "/proc", "--dev", "/dev"]);
+    line.add(["--size", &shared, "--perms", "1777", "--tmpfs", "/dev/shm"]);
+    line.add(["--size", &temporary, "--perms", "1777", "--tmpfs", "/tmp"]);
+    line.add([OsStr::new("--bind"), directory.as_ref(), WORK.as_ref()]);
+    for (copy, path) in copies {
+        line.add([
+            OsStr::new("--ro-bind"),
+            copy.as_ref().as_ref(),
+            path.as_ref().as_ref(),
+        ]);
+    }
+    if let Some(profile) = &order.profile {
+        let sandbox = &profile.profile;
+        for (how, paths) in [
+            ("--ro-bind", &sandbox.readable),
+            ("--bind", &sandbox.writable),
+        ] {
+            for path in paths {
+                line.add([how, path.as_str(), path.as_str()]);
+            }
+        }
+    }
+    // What bubblewrap made to hold all this is itself a place to write to, without limit, until this.
+    line.add(["--remount-ro", "/dev", "--remount-ro", "/"]);
+    line.add(["--chdir", WORK, "--clearenv"]);
+    for (name, value) in [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", WORK),
+        ("LANG", "C.UTF-8"),
+        ("TMPDIR", "/tmp"),
+    ] {
+        line.add(["--setenv", name, value]);
+    }
+    for (name, value) in &order.env {
+        line.add(["--setenv", name, value]);
+    }
+    line.add(["--seccomp", &FILTER_FD.to_string()]);
+    line.add(["--json-status-fd", &STATUS_FD.to_string()]);
+    line.add(["--", PRLIMIT]);
+    line.add(limits(&order.limits));
+    line.add(["--"]);
+    line.add(&order.argv);
+    line.0
+}
+
+/// Hard limits, which nobody in the sandbox can raise again.
+fn limits(limits: &Limits) -> [String; 8] {
+    // For each process; what it may take in all is the time times the processors.
+    let seconds = limits.time.as_secs() + 2;
+    [
+        format!("--as={}", limits.address_space),
+        format!("--cpu={seconds}"),
+        "--core=0".into(),
+        format!("--fsize={}", limits.file_size),
+        format!("--nofile={}", limits.open_files),
+        format!("--nproc={}", limits.processes),
+        "--memlock=65536".into(),
+        "--msgqueue=0".into(),
+    ]
+}
+
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add<S: AsRef<OsStr>>(&mut self, words: impl IntoIterator<Item = S>) {
+        self.0
+            .extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+    }
+}
