@@ -115,10 +115,14 @@ impl Eavesdropper {
                 );
             }
         }
-        // Work queues: what was in them was heard, and is gone.
-        for stream in ["QUEUE", "SUBMISSIONS"] {
-            eventually(stream, Duration::from_secs(10), async || {
-                let left = self.outsider.count(stream).await;
+        // Work queues: what was in them was heard, and is gone. Timers were heard too, and wait for their time.
+        for (stream, subject) in [
+            ("QUEUE", "fleet.queue.>"),
+            ("SUBMISSIONS", "fleet.submit.>"),
+            ("SUBMISSIONS", "fleet.command.>"),
+        ] {
+            eventually(subject, Duration::from_secs(10), async || {
+                let left = self.outsider.count_of(stream, subject).await;
                 if left == 0 {
                     Ok(())
                 } else {
