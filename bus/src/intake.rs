@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_nats::{
     HeaderMap,
     header::{NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET},
-    jetstream::{AckKind, Message, consumer::PullConsumer},
+    jetstream::{
+        AckKind, Message,
+        consumer::{PullConsumer, pull},
+    },
 };
 use futures::{Stream, StreamExt as _};
 use gatewright_schemas::{
@@ -63,23 +66,8 @@ impl Fleet {
         at_once: usize,
     ) -> Result<impl Stream<Item = Result<Intake, String>> + Send + use<>, LayoutError> {
         let what = "read submissions and commands";
-        let stream = self
-            .jetstream
-            .get_stream_no_info(self.names.submissions())
-            .await
-            .map_err(|error| unavailable(what, &error))?;
-        let consumer: PullConsumer = stream
-            .get_consumer(consumer)
-            .await
-            .map_err(|error| unavailable_boxed(what, &error))?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(at_once)
-            .heartbeat(Duration::from_secs(5))
-            .expires(Duration::from_secs(30))
-            .messages()
-            .await
-            .map_err(|error| unavailable(what, &error))?;
+        let stream = self.names.submissions();
+        let messages = self.handed_out(&stream, consumer, at_once, what).await?;
         let names = self.names.clone();
         Ok(messages.map(move |message| {
             let message = message.map_err(|error| error.to_string())?;
@@ -95,6 +83,33 @@ impl Fleet {
                 kind,
             })
         }))
+    }
+
+    /// The messages of a durable consumer of the dispatchers, `at_once` of them handed out before the first is settled.
+    pub(crate) async fn handed_out(
+        &self,
+        stream: &str,
+        consumer: &str,
+        at_once: usize,
+        what: &str,
+    ) -> Result<pull::Stream, LayoutError> {
+        let stream = self
+            .jetstream
+            .get_stream_no_info(stream)
+            .await
+            .map_err(|error| unavailable(what, &error))?;
+        let consumer: PullConsumer = stream
+            .get_consumer(consumer)
+            .await
+            .map_err(|error| unavailable_boxed(what, &error))?;
+        consumer
+            .stream()
+            .max_messages_per_batch(at_once)
+            .heartbeat(Duration::from_secs(5))
+            .expires(Duration::from_secs(30))
+            .messages()
+            .await
+            .map_err(|error| unavailable(what, &error))
     }
 
     /// When the stream of submissions was made: with a message's sequence it names the message for ever.

@@ -2,17 +2,11 @@
 //!
 //! A worker could set the timer itself, but then its credential could have the server give any command to any run.
 
-use std::time::Duration;
-
-use async_nats::jetstream::{AckKind, Message, consumer::PullConsumer};
+use async_nats::jetstream::{AckKind, Message};
 use futures::{Stream, StreamExt as _};
 use gatewright_schemas::StoredCommit;
 
-use crate::{
-    Fleet,
-    layout::{LayoutError, unavailable, unavailable_boxed},
-    load::delivered_commit,
-};
+use crate::{Fleet, layout::LayoutError, load::delivered_commit};
 
 /// A commit after which its run waits for an approval.
 #[derive(Debug)]
@@ -29,23 +23,8 @@ impl Fleet {
         at_once: usize,
     ) -> Result<impl Stream<Item = Result<Parked, String>> + Send + use<>, LayoutError> {
         let what = "read the commits that parked a run";
-        let stream = self
-            .jetstream
-            .get_stream_no_info(self.names.events())
-            .await
-            .map_err(|error| unavailable(what, &error))?;
-        let consumer: PullConsumer = stream
-            .get_consumer(self.names.approvals_consumer())
-            .await
-            .map_err(|error| unavailable_boxed(what, &error))?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(at_once)
-            .heartbeat(Duration::from_secs(5))
-            .expires(Duration::from_secs(30))
-            .messages()
-            .await
-            .map_err(|error| unavailable(what, &error))?;
+        let (stream, consumer) = (self.names.events(), self.names.approvals_consumer());
+        let messages = self.handed_out(&stream, consumer, at_once, what).await?;
         let names = self.names.clone();
         Ok(messages.map(move |message| {
             let message = message.map_err(|error| error.to_string())?;

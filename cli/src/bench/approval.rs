@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     fleet::{BenchFleet, Memory},
     percentile,
-    throughput::wait_until_projected,
+    throughput::{submit, wait_until_projected},
 };
 
 /// Runs that are approved one after the other.
@@ -59,12 +59,12 @@ pub async fn measure(
     progress: impl Fn(usize),
 ) -> anyhow::Result<Parked> {
     fleet.apply_policy(&asking()).await?;
-    park(fleet, workspace, "one", ONE_BY_ONE, |_| ()).await?;
+    park(fleet, workspace, "one-", ONE_BY_ONE, |_| ()).await?;
     let mut decided = decide_one_by_one(fleet, workspace).await?;
     decided.sort();
     let before = fleet.memory();
     let began = Instant::now();
-    park(fleet, workspace, "many", runs, progress).await?;
+    park(fleet, workspace, "many-", runs, progress).await?;
     let parked_in = began.elapsed();
     wait_until_projected(fleet).await?;
     let depth = fleet.fleet.queue_depth().await?;
@@ -102,20 +102,7 @@ async fn park(
 ) -> anyhow::Result<()> {
     let status = Some(RunStatus::WaitingApproval);
     let mut tail = fleet.fleet.tail(workspace, status).await?;
-    let submitting = async {
-        let mut submissions = stream::iter(0..runs)
-            .map(|n| {
-                let submission = format!(r#"{{"run_id":"{name}-{n}"}}"#);
-                fleet
-                    .fleet
-                    .submit_unanswered(workspace, submission.into_bytes())
-            })
-            .buffer_unordered(IN_FLIGHT);
-        while let Some(submitted) = submissions.next().await {
-            submitted?;
-        }
-        anyhow::Ok(())
-    };
+    let submitting = submit(fleet, workspace, name, runs);
     let parking = async {
         for done in 1..=runs {
             let parked = tokio::time::timeout(PATIENCE, tail.next()).await;

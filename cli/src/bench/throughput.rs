@@ -67,20 +67,7 @@ pub async fn submit_and_wait(
         .tail(workspace, Some(RunStatus::Succeeded))
         .await?;
     let began = Instant::now();
-    let submitting = async {
-        let mut submissions = stream::iter(0..runs)
-            .map(|n| {
-                let submission = format!(r#"{{"run_id":"r{n}"}}"#);
-                fleet
-                    .fleet
-                    .submit_unanswered(workspace, submission.into_bytes())
-            })
-            .buffer_unordered(IN_FLIGHT);
-        while let Some(submitted) = submissions.next().await {
-            submitted?;
-        }
-        anyhow::Ok(())
-    };
+    let submitting = submit(fleet, workspace, "r", runs);
     let ending = async {
         for done in 1..=runs {
             let ended = tokio::time::timeout(PATIENCE, tail.next()).await;
@@ -94,6 +81,27 @@ pub async fn submit_and_wait(
     let ((), ended) = tokio::try_join!(submitting, ending)?;
     wait_until_projected(fleet).await?;
     Ok((ended, began.elapsed()))
+}
+
+/// Submits runs of one no-op each, called `name` and their number.
+pub async fn submit(
+    fleet: &BenchFleet,
+    workspace: &WorkspaceId,
+    name: &str,
+    runs: usize,
+) -> anyhow::Result<()> {
+    let mut submissions = stream::iter(0..runs)
+        .map(|n| {
+            let submission = format!(r#"{{"run_id":"{name}{n}"}}"#);
+            fleet
+                .fleet
+                .submit_unanswered(workspace, submission.into_bytes())
+        })
+        .buffer_unordered(IN_FLIGHT);
+    while let Some(submitted) = submissions.next().await {
+        submitted?;
+    }
+    Ok(())
 }
 
 /// Waits until everything that is in the stream now stands in the read tables.
