@@ -285,11 +285,11 @@ async fn an_input_of_the_wrong_shape_fails_with_every_violation() {
 async fn a_call_of_an_unknown_tool_fails() {
     let fleet = Fleetlet::start(1).await;
     let (id, status) = fleet
-        .ended_run(&calls("unknown", "exec_command", &json!({ "cmd": "ls" })))
+        .ended_run(&calls("unknown", "browser.open", &json!({ "cmd": "ls" })))
         .await;
     assert_eq!(status, RunStatus::Failed);
     let error = failed_unmade(&fleet, &id, "registry", "tool_not_found").await;
-    assert_eq!(error["tool_name"], "exec_command");
+    assert_eq!(error["tool_name"], "browser.open");
     assert_eq!(answers(&fleet, &id).await, []);
     fleet.audit().await;
 }
