@@ -27,6 +27,7 @@ const TAIL_BYTES: u64 = 16 * 1024;
 /// Settings of this process that are none of the roles'.
 const NOT_INHERITED: &[&str] = &[
     "NATS_CREDS",
+    "NATS_NKEY",
     "GATEWRIGHT_CONFIG",
     "GATEWRIGHT_NAME",
     "GATEWRIGHT_PREFIX",

@@ -17,6 +17,7 @@ pub fn gatewright() -> Command {
     for name in [
         "NATS_URL",
         "NATS_CREDS",
+        "NATS_NKEY",
         "DATABASE_URL",
         "RUST_LOG",
         "NO_COLOR",
