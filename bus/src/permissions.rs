@@ -58,7 +58,10 @@ impl Permissions {
         match role {
             Role::Provisioner => this.provisioner(names),
             Role::Dispatcher => this.dispatcher(names, writer),
-            Role::Projector => this.feed(names),
+            Role::Projector => {
+                this.feed(names);
+                this.get(&names.dead_letters());
+            }
             Role::Operator => this.operator(names),
             Role::Worker { zones } => this.worker(names, writer, zones),
             Role::Submitter { workspace } => this.publish.push(names.submit(workspace)),

@@ -133,7 +133,9 @@ impl NatsConfigArgs {
         for text in &self.submitters {
             match WorkspaceId::new(text) {
                 Ok(workspace) if workspace.is_reserved() => {
-                    faults.push(format!("`{workspace}` is one of the fleet's own workspaces"));
+                    faults.push(format!(
+                        "`{workspace}` is one of the fleet's own workspaces"
+                    ));
                 }
                 Ok(workspace) => roster.put_submitter(workspace),
                 Err(error) => faults.push(error.to_string()),
@@ -152,12 +154,7 @@ impl NatsConfigArgs {
         }
     }
 
-    fn server(
-        &self,
-        dir: &Path,
-        tls: Option<&(PathBuf, PathBuf)>,
-        authorization: &str,
-    ) -> String {
+    fn server(&self, dir: &Path, tls: Option<&(PathBuf, PathBuf)>, authorization: &str) -> String {
         let store = self
             .store_dir
             .clone()

@@ -15,7 +15,8 @@ use super::write_whole;
 use crate::exit::Failure;
 
 const FILE: &str = "users.toml";
-const HEAD: &str = "# Who has a credential besides the fleet's own roles. Kept by `gatewright nats-config`.\n";
+const HEAD: &str =
+    "# Who has a credential besides the fleet's own roles. Kept by `gatewright nats-config`.\n";
 
 /// The fleet's own roles, each with the name that its command goes by.
 const OWN: [(&str, Role); 4] = [
@@ -44,15 +45,16 @@ impl Roster {
                 toml::from_str(&text).with_context(|| format!("cannot read `{}`", path.display()))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot read `{}`", path.display()))
-            }
+            Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
         }
     }
 
     /// Writes it to `dir`.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        write_whole(&dir.join(FILE), &format!("{HEAD}{}", toml::to_string(self)?))
+        write_whole(
+            &dir.join(FILE),
+            &format!("{HEAD}{}", toml::to_string(self)?),
+        )
     }
 
     /// Adds a worker, or gives it other zones.
