@@ -15,6 +15,8 @@ use crate::{Names, layout::zones_and_lanes};
 /// Who a credential is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
+    /// Anything. Only for servers of one's own: in a fleet that others rely on nobody has such a credential.
+    Administrator,
     /// Makes streams, consumers and buckets, once.
     Provisioner,
     /// Takes in submissions and commands, keeps the authority, mends.
@@ -56,6 +58,10 @@ impl Permissions {
             ..Self::default()
         };
         match role {
+            Role::Administrator => {
+                this.publish.push(">".into());
+                this.subscribe = vec![">".into()];
+            }
             Role::Provisioner => this.provisioner(names),
             Role::Dispatcher => this.dispatcher(names, writer),
             Role::Projector => {
@@ -155,7 +161,8 @@ impl Permissions {
         ] {
             self.watch(&bucket);
         }
-        self.subscribe.push(format!("{prefix}.events.*.*.*.*.*"));
+        // Whoever follows a run listens to `<run>.>`, which no narrower pattern covers.
+        self.subscribe.push(format!("{prefix}.events.>"));
     }
 
     fn worker(&mut self, names: &Names, writer: &WriterId, zones: &[Zone]) {
@@ -412,10 +419,16 @@ mod tests {
         for role in every_role() {
             let heard = of("w1", &role).subscribe;
             assert!(heard.contains(&"_INBOX.w1.>".to_owned()), "{role:?}");
-            let hears = |subject: &str| heard.iter().any(|pattern| matches(pattern, subject));
-            assert!(!hears("_INBOX.operator.x"), "{role:?}");
+            let is_heard = |subject: &str| heard.iter().any(|pattern| matches(pattern, subject));
+            assert!(!is_heard("_INBOX.operator.x"), "{role:?}");
+            let is_operator = role == Role::Operator;
+            assert_eq!(
+                heard.contains(&"fleet.events.>".to_owned()),
+                is_operator,
+                "{role:?}"
+            );
             let event = "fleet.events.acme.r1.w2.none.running";
-            assert_eq!(hears(event), role == Role::Operator, "{role:?}");
+            assert_eq!(is_heard(event), is_operator, "{role:?}");
         }
     }
 

@@ -119,6 +119,11 @@ pub fn authorization(dir: &Path, roster: &Roster, names: &Names) -> Result<Strin
     Ok(server_config::authorization(&users))
 }
 
+/// Where the seed of the user of this name is.
+pub fn nkey(dir: &Path, name: &str) -> Result<PathBuf> {
+    Ok(seeds::path(dir, &WriterId::new(name)?))
+}
+
 impl NatsConfigArgs {
     /// Changes the roster as it is asked for; all that cannot be read is told at once. Answers who was struck off.
     fn change(&self, roster: &mut Roster) -> Result<Vec<WriterId>> {

@@ -30,6 +30,9 @@ const OWN: [(&str, Role); 4] = [
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roster {
+    /// Whether somebody may do anything: on a private server only, so no file can say so.
+    #[serde(skip)]
+    administrator: bool,
     #[serde(default)]
     workers: BTreeMap<WriterId, BTreeSet<Zone>>,
     #[serde(default)]
@@ -37,6 +40,14 @@ pub struct Roster {
 }
 
 impl Roster {
+    /// Nobody but the fleet's own roles and somebody who may do anything.
+    pub fn with_administrator() -> Self {
+        Self {
+            administrator: true,
+            ..Self::default()
+        }
+    }
+
     /// The one in `dir`; an empty one when there is none yet.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
@@ -88,8 +99,11 @@ impl Roster {
             let workspace = workspace.clone();
             (submitter_name(&workspace), Role::Submitter { workspace })
         });
+        let administrator = self
+            .administrator
+            .then(|| ("administrator".to_owned(), Role::Administrator));
         let mut users = BTreeMap::new();
-        for (name, role) in own.chain(workers).chain(submitters) {
+        for (name, role) in own.chain(workers).chain(submitters).chain(administrator) {
             let writer = WriterId::new(&name).map_err(|error| {
                 Failure::usage(format!("no credential can be named `{name}`: {error}"))
             })?;

@@ -95,6 +95,7 @@ impl Child {
         name: &str,
         arguments: &[&str],
         connection: &ConnectionFile,
+        nkey: &Path,
         log: &Path,
     ) -> Result<Self> {
         let spawned_at = clock::now();
@@ -111,6 +112,7 @@ impl Child {
         }
         let mut process = command
             .env("NATS_URL", &connection.nats_url)
+            .env("NATS_NKEY", nkey)
             .env("DATABASE_URL", &connection.database_url)
             .env("GATEWRIGHT_PREFIX", &connection.prefix)
             .env("GATEWRIGHT_LOG", "text")

@@ -165,7 +165,7 @@ impl Settings {
             .as_ref()
             .and_then(|path| WriterId::new(path.file_stem()?.to_str()?).ok());
         // The nkey wins where both are set; a server wants one of them.
-        let nats_credentials = nats_nkey
+        let mut nats_credentials = nats_nkey
             .map(Credentials::Nkey)
             .or_else(|| nats_creds.map(Credentials::Jwt));
         let name = reader.parsed(&setting::NAME, common.name.as_ref(), |text| {
@@ -186,6 +186,7 @@ impl Settings {
             && let Some((path, found)) = ConnectionFile::of_this_directory()
         {
             nats_url = Some(found.nats_url);
+            nats_credentials = nats_credentials.or(Some(Credentials::Nkey(found.nats_nkey)));
             database_url = Some(found.database_url);
             names = names.or(Names::new(&found.prefix).ok());
             from_dev = Some(path);

@@ -321,7 +321,8 @@ async fn secrets_wait_with_their_run_and_are_forgotten_when_it_ends() {
     let content = Digest::of(&Value::Null);
     assert_eq!(
         fleet
-            .fleet
+            .mender()
+            .await
             .secrets(&fleet.acme, &id, &content)
             .await
             .unwrap(),
@@ -408,7 +409,8 @@ async fn a_run_whose_secrets_are_gone_says_so_and_leftovers_are_forgotten() {
     fleet.parked(&waiting).await;
     for id in ["gone", "to-come"] {
         fleet
-            .fleet
+            .mender()
+            .await
             .keep_secrets(&fleet.acme, &run(id), &content, &vault())
             .await
             .unwrap();
