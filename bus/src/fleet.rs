@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -14,13 +15,22 @@ use async_nats::{
 use gatewright_schemas::WriterId;
 use tokio::sync::OnceCell;
 
-use crate::{Names, append::GroupCommit, retry::Retry};
+use crate::{Names, append::GroupCommit, nkey::UserKey, retry::Retry};
 
 /// The oldest server that a fleet can run on: atomic batches and scheduled messages came with it.
 pub const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
 
 /// How long an append waits for the server's acknowledgement before it is tried again under the same id.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a connection proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A credentials file: JWT and seed.
+    Jwt(PathBuf),
+    /// A file that holds the seed of an nkey, as `gatewright nats-config` writes it.
+    Nkey(PathBuf),
+}
 
 /// How to reach a fleet.
 #[derive(Debug, Clone)]
@@ -31,8 +41,8 @@ pub struct Connection {
     pub writer: WriterId,
     /// The fleet's names.
     pub names: Names,
-    /// A credentials file (JWT and seed), where the server wants one.
-    pub credentials: Option<PathBuf>,
+    /// How this connection proves who it is, where the server wants to know.
+    pub credentials: Option<Credentials>,
     /// The server syncs every message to disk before it answers: appends and wake-ups of different runs then go in groups.
     pub group_commit: bool,
 }
@@ -56,7 +66,7 @@ pub enum ConnectError {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The server is too old.
     #[error("nats-server `{name}` has version {found}; Gatewright needs {}.{}.{} or newer: upgrade that server", MIN_SERVER.0, MIN_SERVER.1, MIN_SERVER.2)]
@@ -85,6 +95,30 @@ impl ConnectError {
                 matches!(source.kind(), Kind::Io | Kind::TimedOut | Kind::Dns)
             }
             _ => false,
+        }
+    }
+}
+
+impl Credentials {
+    /// The options of a client that proves who it is with these.
+    async fn put_into(&self, options: ConnectOptions) -> Result<ConnectOptions, ConnectError> {
+        let unusable = |path: &Path, source| ConnectError::Credentials {
+            path: path.to_owned(),
+            source,
+        };
+        match self {
+            Self::Jwt(path) => options
+                .credentials_file(path)
+                .await
+                .map_err(|source| unusable(path, source)),
+            Self::Nkey(path) => {
+                let key = tokio::fs::read_to_string(path)
+                    .await
+                    .and_then(|text| UserKey::of_seed(&text).map_err(io::Error::other))
+                    .and_then(|key| key.seed().map_err(io::Error::other))
+                    .map_err(|source| unusable(path, source))?;
+                Ok(options.nkey(key))
+            }
         }
     }
 }
@@ -130,13 +164,8 @@ impl Fleet {
                 let events = events.clone();
                 async move { events.note(&event) }
             });
-        if let Some(path) = &connection.credentials {
-            options = options.credentials_file(path).await.map_err(|source| {
-                ConnectError::Credentials {
-                    path: path.clone(),
-                    source,
-                }
-            })?;
+        if let Some(credentials) = &connection.credentials {
+            options = credentials.put_into(options).await?;
         }
         let servers: Vec<&str> = connection.url.split(',').map(str::trim).collect();
         let client =

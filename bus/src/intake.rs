@@ -269,6 +269,14 @@ impl Intake {
         let Some(to) = self.message.headers.as_ref().and_then(|h| h.get(REPLY_TO)) else {
             return;
         };
+        // A dispatcher may publish where the sender may not: it answers into inboxes, and nowhere else.
+        if !to.as_str().starts_with("_INBOX.") {
+            tracing::warn!(
+                submission.sequence = self.sequence,
+                "an answer was asked for that goes to no inbox"
+            );
+            return;
+        }
         let payload = serde_json::to_vec(reply).unwrap_or_default();
         if let Err(error) = fleet
             .client

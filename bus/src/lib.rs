@@ -9,6 +9,7 @@
 //! - [`quota`] counts what limits allow, across the fleet.
 //! - [`vault`] keeps the secrets of runs until they have ended.
 //! - [`layout`] creates and checks streams, consumers and buckets.
+//! - [`permissions`] says what each role may publish and hear, and [`server_config`] tells the server.
 //! - [`service`] asks a service of somebody else's.
 //! - [`retry`] is how everything that may be tried again is tried again.
 //!
@@ -27,14 +28,17 @@ pub mod intake;
 pub mod layout;
 pub mod load;
 pub mod names;
+pub mod nkey;
 mod pages;
 pub mod parked;
+pub mod permissions;
 pub mod presence;
 pub mod queue;
 pub mod quota;
 pub mod request;
 pub mod retry;
 pub mod server_clock;
+pub mod server_config;
 pub mod service;
 pub mod tail;
 pub mod vault;
@@ -42,6 +46,6 @@ pub mod vault;
 pub use append::AppendError;
 pub use fate::Fate;
 pub use feed::{EventFeed, FeedError, StreamIdentity};
-pub use fleet::{ConnectError, Connection, Fleet};
+pub use fleet::{ConnectError, Connection, Credentials, Fleet};
 pub use load::{LoadError, Loaded};
 pub use names::Names;

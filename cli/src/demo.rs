@@ -67,6 +67,7 @@ pub async fn run(context: Context, args: DemoArgs) -> Result<Exit> {
     let place = Place::fresh(&args.data, Kind::Demo)?;
     let plan = Plan {
         workers: args.workers.into(),
+        services: Vec::new(),
         concurrency: 64,
         first_policy: POLICY.to_owned(),
         durable: false,

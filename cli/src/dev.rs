@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::Result;
 use clap::Args;
+use gatewright_worker::declared::DeclaredTools;
 use serde::Serialize;
 
 use crate::{
@@ -55,8 +56,14 @@ pub async fn run(context: Context, args: DevArgs) -> Result<Exit> {
             Failure::usage(format!("cannot read `{}`: {error}", path.display()))
         })?,
     };
+    let declared = crate::worker::declared(&context.settings)?;
     let plan = Plan {
         workers: args.workers,
+        services: declared
+            .iter()
+            .flat_map(DeclaredTools::subjects)
+            .map(str::to_owned)
+            .collect(),
         concurrency: args.concurrency,
         first_policy,
         durable: !args.ephemeral,
@@ -86,6 +93,7 @@ pub async fn run(context: Context, args: DevArgs) -> Result<Exit> {
 #[derive(Debug, Serialize)]
 struct Ready<'a> {
     nats_url: &'a str,
+    nats_nkey: &'a std::path::Path,
     monitor_url: &'a str,
     database_url: &'a str,
     prefix: &'a str,
@@ -107,6 +115,7 @@ fn show(context: &Context, args: &DevArgs, private: &PrivateFleet, began: Instan
     if context.out.is_json() {
         return context.out.json_line(&Ready {
             nats_url: &connection.nats_url,
+            nats_nkey: &connection.nats_nkey,
             monitor_url: &connection.monitor_url,
             database_url: &connection.database_url,
             prefix: &connection.prefix,
@@ -149,6 +158,7 @@ fn show(context: &Context, args: &DevArgs, private: &PrivateFleet, began: Instan
     lines.extend([
         String::new(),
         format!("  export NATS_URL='{}'", connection.nats_url),
+        format!("  export NATS_NKEY='{}'", connection.nats_nkey.display()),
         format!("  export DATABASE_URL='{}'", connection.database_url),
         String::new(),
         "Try:".into(),

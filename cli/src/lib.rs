@@ -26,6 +26,7 @@ pub mod input;
 pub mod issue;
 pub mod logs;
 pub mod migrate;
+pub mod nats_config;
 pub mod out;
 pub mod period;
 pub mod policy;

@@ -159,7 +159,7 @@ pub fn sandbox(settings: &Settings) -> Arc<Sandbox> {
 }
 
 /// The tools of the file that the settings name.
-fn declared(settings: &Settings) -> Result<Option<DeclaredTools>> {
+pub fn declared(settings: &Settings) -> Result<Option<DeclaredTools>> {
     let Some(file) = &settings.worker.tools else {
         return Ok(None);
     };

@@ -1,8 +1,12 @@
 //! A small fleet: private servers, roles in this process, and an operator's hands.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use gatewright_bus::{Connection, Fleet, Names};
+use gatewright_bus::{Connection, Credentials::Nkey, Fleet, Names, permissions::Role};
 use gatewright_dispatcher::Dispatcher;
 use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions};
 use gatewright_schemas::{
@@ -14,7 +18,12 @@ use gatewright_worker::{Worker, WorkerConfig, declared::DeclaredTools, egress, t
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Inside, audit::Audit, eventually, policy};
+use crate::{
+    Inside,
+    audit::Audit,
+    credentials::{self, Credentials},
+    eventually, policy,
+};
 
 /// How long an operator waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +42,7 @@ pub struct Fleetlet {
     pub store: Store,
     /// The workspace that everything here happens in.
     pub acme: WorkspaceId,
+    credentials: Credentials,
     shutdown: CancellationToken,
     _data: tempfile::TempDir,
 }
@@ -42,16 +52,21 @@ pub fn run(text: &str) -> RunId {
     RunId::new(text).unwrap()
 }
 
-/// A connection under `writer`'s name.
-pub async fn connect(url: &str, writer: &str) -> Fleet {
+/// A connection under `writer`'s name, which the seed in `nkey` proves.
+pub async fn connect(url: &str, writer: &str, nkey: &Path) -> Fleet {
     let connection = Connection {
         url: url.to_owned(),
         writer: WriterId::new(writer).unwrap(),
         names: Names::default(),
-        credentials: None,
+        credentials: Some(Nkey(nkey.to_owned())),
         group_commit: false,
     };
-    Fleet::connect(&connection).await.unwrap()
+    // A server that was just told of the credential may not have read it yet.
+    eventually(&format!("{writer} is let in"), SOON, async || {
+        let connected = Fleet::connect_once(&connection).await;
+        connected.map_err(|error| format!("{error:?}"))
+    })
+    .await
 }
 
 impl Fleetlet {
@@ -80,8 +95,14 @@ impl Fleetlet {
             port: None,
             durable: false,
         };
+        let nats_dir = data.path().join("nats");
+        let credentials = Credentials::new(&nats_dir);
+        let nats_options = NatsOptions {
+            extra_config: Credentials::config(),
+            ..NatsOptions::new(nats_dir, "e2e")
+        };
         let (nats, postgres) = tokio::join!(
-            NatsServer::start(&binaries, NatsOptions::new(data.path().join("nats"), "e2e")),
+            NatsServer::start(&binaries, nats_options),
             Postgres::start(&binaries, postgres_options)
         );
         let (nats, postgres) = (nats.unwrap(), postgres.unwrap());
@@ -90,22 +111,43 @@ impl Fleetlet {
             .await
             .unwrap();
         gatewright_store::migrate::run(&store).await.unwrap();
-        let fleet = connect(&nats.url(), "operator").await;
-        fleet.provision(1).await.unwrap();
+        let join = async |name: &str, role: Role| {
+            let nkey = credentials.of(name, &role, nats.pid());
+            connect(&nats.url(), name, &nkey).await
+        };
+        let provisioner = join("provisioner", Role::Provisioner).await;
+        provisioner.provision(1).await.unwrap();
+        let fleet = join("operator", Role::Operator).await;
         Self {
             nats,
             postgres,
             fleet,
             store,
             acme: WorkspaceId::new("acme").unwrap(),
+            credentials,
             shutdown: CancellationToken::new(),
             _data: data,
         }
     }
 
+    /// The file with the seed of a credential for `role`, made when it is first asked for.
+    pub fn nkey(&self, name: &str, role: &Role) -> PathBuf {
+        self.credentials.of(name, role, self.nats.pid())
+    }
+
+    /// A connection of `role`, under its own credential.
+    pub async fn join(&self, name: &str, role: &Role) -> Fleet {
+        connect(&self.nats.url(), name, &self.nkey(name, role)).await
+    }
+
+    /// A connection that may do what dispatchers do.
+    pub async fn mender(&self) -> Fleet {
+        self.join("mender", &Role::Dispatcher).await
+    }
+
     /// Starts one more dispatcher.
     pub async fn start_dispatcher(&self, name: &str) -> Inside {
-        let fleet = connect(&self.nats.url(), name).await;
+        let fleet = self.join(name, &Role::Dispatcher).await;
         let dispatcher = Dispatcher::join(fleet).await.unwrap();
         let own = self.shutdown.child_token();
         Inside::start(dispatcher.run(Some(self.store.clone()), own.clone()), own)
@@ -125,7 +167,7 @@ impl Fleetlet {
 
     /// Starts one more worker that has the tools which `file` declares, TOML, beside the usual ones.
     pub async fn start_worker_with_tools(&self, name: &str, file: &str) -> Inside {
-        let fleet = connect(&self.nats.url(), name).await;
+        let fleet = self.join(name, &credentials::worker()).await;
         let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
         let mut registry = Registry::standard(Arc::new(gateway)).unwrap();
         let sandbox = Arc::clone(registry.sandbox().unwrap());
@@ -144,7 +186,7 @@ impl Fleetlet {
         registry: Registry,
         config: WorkerConfig,
     ) -> Inside {
-        let fleet = connect(&self.nats.url(), name).await;
+        let fleet = self.join(name, &credentials::worker()).await;
         let worker = Worker::join(fleet, registry, config).await.unwrap();
         let own = self.shutdown.child_token();
         Inside::start(worker.run(own.clone()), own)
@@ -152,7 +194,7 @@ impl Fleetlet {
 
     /// Starts one more projector.
     pub async fn start_projector(&self, name: &str) -> Inside {
-        let fleet = connect(&self.nats.url(), name).await;
+        let fleet = self.join(name, &Role::Projector).await;
         let (store, own) = (self.store.clone(), self.shutdown.child_token());
         let stop = own.clone();
         let work = async move {

@@ -19,6 +19,7 @@
 )]
 
 pub mod audit;
+pub mod credentials;
 mod eventually;
 mod fleetlet;
 mod inside;

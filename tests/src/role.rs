@@ -1,14 +1,15 @@
 //! A dispatcher, worker or projector as a process of its own.
 
-use std::{process::Stdio, time::Duration};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
+use gatewright_bus::permissions;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
 };
 
-use crate::Fleetlet;
+use crate::{Fleetlet, credentials};
 
 /// How long a role may take to be at work, or to drain.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -26,6 +27,7 @@ pub struct RoleOptions<'a> {
     role: &'a str,
     name: String,
     nats: String,
+    nkey: PathBuf,
     db: Option<String>,
     more: Vec<String>,
 }
@@ -34,11 +36,17 @@ impl<'a> RoleOptions<'a> {
     /// The program `fleet_role` in one of its roles.
     pub fn new(program: &'a str, role: &'a str, name: &str, fleet: &Fleetlet) -> Self {
         let needs_db = role != "worker";
+        let credential = match role {
+            "dispatcher" => permissions::Role::Dispatcher,
+            "projector" => permissions::Role::Projector,
+            _ => credentials::worker(),
+        };
         Self {
             program,
             role,
             name: name.to_owned(),
             nats: fleet.nats.url(),
+            nkey: fleet.nkey(name, &credential),
             db: needs_db.then(|| fleet.postgres.url("postgres")),
             more: Vec::new(),
         }
@@ -70,6 +78,8 @@ impl<'a> RoleOptions<'a> {
         let mut command = Command::new(self.program);
         command
             .args([self.role, "--nats", &self.nats, "--name", &self.name])
+            .arg("--nkey")
+            .arg(&self.nkey)
             .args(self.db.iter().flat_map(|db| ["--db", db]))
             .args(&self.more)
             .stdin(Stdio::null())

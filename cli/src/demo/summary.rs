@@ -123,6 +123,8 @@ pub(super) fn how_to_go_on(stage: &mut Stage, keep: bool) -> Result<()> {
     if keep {
         stage.say("This fleet goes on running. In another terminal:")?;
         stage.say(&format!("  export NATS_URL='{}'", connection.nats_url))?;
+        let nkey = connection.nats_nkey.display();
+        stage.say(&format!("  export NATS_NKEY='{nkey}'"))?;
         stage.say(&format!(
             "  export DATABASE_URL='{}'",
             connection.database_url

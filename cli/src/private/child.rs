@@ -27,6 +27,7 @@ const TAIL_BYTES: u64 = 16 * 1024;
 /// Settings of this process that are none of the roles'.
 const NOT_INHERITED: &[&str] = &[
     "NATS_CREDS",
+    "NATS_NKEY",
     "GATEWRIGHT_CONFIG",
     "GATEWRIGHT_NAME",
     "GATEWRIGHT_PREFIX",
@@ -94,6 +95,7 @@ impl Child {
         name: &str,
         arguments: &[&str],
         connection: &ConnectionFile,
+        nkey: &Path,
         log: &Path,
     ) -> Result<Self> {
         let spawned_at = clock::now();
@@ -110,6 +112,7 @@ impl Child {
         }
         let mut process = command
             .env("NATS_URL", &connection.nats_url)
+            .env("NATS_NKEY", nkey)
             .env("DATABASE_URL", &connection.database_url)
             .env("GATEWRIGHT_PREFIX", &connection.prefix)
             .env("GATEWRIGHT_LOG", "text")

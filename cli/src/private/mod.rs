@@ -13,13 +13,13 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::join_all;
-use gatewright_bus::{Connection, Fleet, Names};
-use gatewright_schemas::{Command, RunId, WorkspaceId, WriterId};
+use gatewright_bus::{Connection, Credentials, Fleet, Names};
+use gatewright_schemas::{Command, RunId, WorkspaceId, WriterId, Zone};
 use gatewright_store::{Options, Store, checkpoint, migrate};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{issue, settings::ConnectionFile};
+use crate::{issue, nats_config, settings::ConnectionFile};
 use child::Child;
 pub use child::Ended;
 pub use place::{Kind, Place};
@@ -27,6 +27,10 @@ use servers::Servers;
 
 /// The policy that a fresh fleet starts with.
 pub const FIRST_POLICY: &str = include_str!("../../../policy/examples/default.toml");
+
+/// The credentials that this process itself uses.
+const OPERATOR: &str = "operator";
+const PROVISIONER: &str = "provisioner";
 
 /// Who applied that policy.
 const BY: &str = "gatewright dev";
@@ -42,6 +46,8 @@ const CATCH_UP: Duration = Duration::from_secs(3);
 pub struct Plan {
     /// How many workers.
     pub workers: usize,
+    /// The subjects of services that workers may ask.
+    pub services: Vec<String>,
     /// Runs that each worker moves at once.
     pub concurrency: usize,
     /// The policy to apply when none is active yet.
@@ -69,12 +75,18 @@ impl PrivateFleet {
     /// Starts everything, and waits until it is ready to take runs. `say` is told each step.
     pub async fn start(place: Place, plan: &Plan, say: impl Fn(&str)) -> Result<Self> {
         say("starting nats-server and Postgres");
-        let servers = Servers::start(&place, plan.durable).await?;
-        let connection = servers.connection();
+        let authorization = authorization(&place, plan)?;
+        let servers = Servers::start(&place, plan.durable, &authorization).await?;
+        let nkey = |name: &str| nats_config::nkey(&place.credentials(), name);
+        let connection = servers.connection(nkey(OPERATOR)?);
         say("preparing streams and tables");
         migrate::create_database(&connection.database_url).await?;
-        let (fleet, store) =
-            tokio::try_join!(join(&connection.nats_url), open(&connection.database_url))?;
+        let url = &connection.nats_url;
+        let (fleet, provisioner, store) = tokio::try_join!(
+            join(url, OPERATOR, connection.nats_nkey.clone()),
+            join(url, PROVISIONER, nkey(PROVISIONER)?),
+            open(&connection.database_url)
+        )?;
         // What a fleet that was killed wrote down is true no more.
         let _ = std::fs::remove_file(place.connection_file());
         let of_another_version = || {
@@ -83,7 +95,7 @@ impl PrivateFleet {
                 "the data in `{dir}` does not fit this version; keep it for the one that made it, and start with another --data"
             )
         };
-        let prepared = fleet.provision(1).await;
+        let prepared = provisioner.provision(1).await;
         prepared.with_context(of_another_version)?;
         let migrated = migrate::run(&store).await;
         migrated.with_context(of_another_version)?;
@@ -100,7 +112,7 @@ impl PrivateFleet {
         private.spawn("dispatcher", &["dispatcher"])?;
         private.spawn("projector", &["projector"])?;
         for number in 1..=plan.workers {
-            private.spawn_worker(&format!("worker-{number}"), plan.concurrency)?;
+            private.spawn_worker(&worker_name(number), plan.concurrency)?;
         }
         let starting = async {
             if private.is_new {
@@ -134,7 +146,9 @@ impl PrivateFleet {
     }
 
     fn spawn(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
-        let child = Child::spawn(name, arguments, &self.connection, &self.place.log(name))?;
+        let nkey = nats_config::nkey(&self.place.credentials(), name)?;
+        let log = self.place.log(name);
+        let child = Child::spawn(name, arguments, &self.connection, &nkey, &log)?;
         self.roles.push(child);
         Ok(())
     }
@@ -287,12 +301,32 @@ pub async fn apply(fleet: &Fleet, document: &str, by: &str) -> Result<()> {
     Ok(())
 }
 
-async fn join(url: &str) -> Result<Fleet> {
+/// Who the NATS server lets in: every role, and as many workers, each under its own credential.
+fn authorization(place: &Place, plan: &Plan) -> Result<String> {
+    let dir = place.credentials();
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+    // Whoever runs this can read its files all the same, and may want to look around in it with other tools.
+    let mut roster = nats_config::Roster::with_administrator();
+    for subject in &plan.services {
+        roster.put_service(subject.clone());
+    }
+    for number in 1..=plan.workers {
+        let name = WriterId::new(worker_name(number))?;
+        roster.put_worker(name, Zone::ALL.iter().copied());
+    }
+    nats_config::authorization(&dir, &roster, &Names::default())
+}
+
+fn worker_name(number: usize) -> String {
+    format!("worker-{number}")
+}
+
+async fn join(url: &str, name: &str, nkey: PathBuf) -> Result<Fleet> {
     let connection = Connection {
         url: url.to_owned(),
-        writer: WriterId::new("operator")?,
+        writer: WriterId::new(name)?,
         names: Names::default(),
-        credentials: None,
+        credentials: Some(Credentials::Nkey(nkey)),
         group_commit: false,
     };
     Ok(Fleet::connect_once(&connection).await?)

@@ -103,6 +103,11 @@ impl Place {
         self.kind.name()
     }
 
+    /// Where the seeds of the roles' credentials are.
+    pub fn credentials(&self) -> PathBuf {
+        self.dir.join("credentials")
+    }
+
     /// Where the roles' logs are.
     pub fn logs(&self) -> PathBuf {
         self.dir.join("logs")

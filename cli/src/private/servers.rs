@@ -1,6 +1,10 @@
 //! The servers of a private fleet: one nats-server, one Postgres.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -39,13 +43,13 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts both at once.
-    pub async fn start(place: &Place, durable: bool) -> Result<Self> {
+    /// Starts both at once. `authorization` says who the NATS server lets in.
+    pub async fn start(place: &Place, durable: bool, authorization: &str) -> Result<Self> {
         let binaries = Binaries::find()?;
         let ports_file = place.dir().join("ports.toml");
         let ports = Ports::read(&ports_file);
         let (nats, postgres) = tokio::try_join!(
-            start_nats(&binaries, place, free(ports.nats)),
+            start_nats(&binaries, place, free(ports.nats), authorization),
             start_postgres(&binaries, place, free(ports.postgres), durable)
         )?;
         let ports = Ports {
@@ -57,10 +61,11 @@ impl Servers {
         Ok(Self { nats, postgres })
     }
 
-    /// Where they listen.
-    pub fn connection(&self) -> ConnectionFile {
+    /// Where they listen, and the seed with which an operator is let in.
+    pub fn connection(&self, nats_nkey: PathBuf) -> ConnectionFile {
         ConnectionFile {
             nats_url: self.nats.url(),
+            nats_nkey,
             monitor_url: self.nats.monitor_url(),
             database_url: self.postgres.url(DATABASE),
             prefix: gatewright_bus::Names::default().prefix().to_owned(),
@@ -96,9 +101,11 @@ async fn start_nats(
     binaries: &Binaries,
     place: &Place,
     port: Option<u16>,
+    authorization: &str,
 ) -> Result<NatsServer, StartError> {
     let mut options = NatsOptions::new(place.dir().join("nats"), place.server_name());
     options.port = port;
+    authorization.clone_into(&mut options.extra_config);
     match NatsServer::start(binaries, options.clone()).await {
         // Somebody may have taken the port since it was looked at.
         Err(StartError::Ended { .. }) if port.is_some() => {

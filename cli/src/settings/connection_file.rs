@@ -16,6 +16,8 @@ const PLACE: &str = ".gatewright/dev/connection.toml";
 pub struct ConnectionFile {
     /// Its NATS server.
     pub nats_url: String,
+    /// The seed with which an operator is let in there.
+    pub nats_nkey: PathBuf,
     /// The NATS server's monitoring.
     pub monitor_url: String,
     /// Its database, with the password.

@@ -14,7 +14,7 @@ mod read;
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use gatewright_bus::{Connection, Names};
+use gatewright_bus::{Connection, Credentials, Names};
 use gatewright_schemas::{WriterId, Zone};
 
 pub use connection_file::ConnectionFile;
@@ -44,6 +44,9 @@ pub struct CommonFlags {
     /// A NATS credentials file [env: NATS_CREDS]
     #[arg(long, global = true, value_name = "FILE")]
     pub nats_creds: Option<String>,
+    /// A file with the seed of a NATS nkey, as `nats-config` writes it [env: NATS_NKEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub nats_nkey: Option<String>,
     /// The fleet's prefix of subjects and streams [env: GATEWRIGHT_PREFIX] [default: fleet]
     #[arg(long, global = true, value_name = "TOKEN")]
     pub prefix: Option<String>,
@@ -139,8 +142,8 @@ pub struct WorkerSettings {
 pub struct Settings {
     /// Addresses of the NATS servers.
     pub nats_url: String,
-    /// A NATS credentials file.
-    pub nats_creds: Option<PathBuf>,
+    /// How to prove to NATS who this is.
+    pub nats_credentials: Option<Credentials>,
     /// The fleet's names.
     pub names: Names,
     /// The database, where one is named.
@@ -175,6 +178,14 @@ impl Settings {
         });
         let nats_creds =
             reader.parsed(&setting::NATS_CREDS, common.nats_creds.as_ref(), read::path);
+        let nats_nkey = reader.parsed(&setting::NATS_NKEY, common.nats_nkey.as_ref(), read::path);
+        let nkey_name = nats_nkey
+            .as_ref()
+            .and_then(|path| WriterId::new(path.file_stem()?.to_str()?).ok());
+        // The nkey wins where both are set; a server wants one of them.
+        let mut nats_credentials = nats_nkey
+            .map(Credentials::Nkey)
+            .or_else(|| nats_creds.map(Credentials::Jwt));
         let name = reader.parsed(&setting::NAME, common.name.as_ref(), |text| {
             WriterId::new(text).map_err(|error| error.to_string())
         });
@@ -193,6 +204,7 @@ impl Settings {
             && let Some((path, found)) = ConnectionFile::of_this_directory()
         {
             nats_url = Some(found.nats_url);
+            nats_credentials = nats_credentials.or(Some(Credentials::Nkey(found.nats_nkey)));
             database_url = Some(found.database_url);
             names = names.or(Names::new(&found.prefix).ok());
             from_dev = Some(path);
@@ -200,10 +212,11 @@ impl Settings {
         reader.finish()?;
         Ok(Self {
             nats_url: nats_url.unwrap_or_else(|| DEFAULT_NATS_URL.into()),
-            nats_creds,
+            nats_credentials,
             names: names.unwrap_or_default(),
             database_url,
-            name,
+            // A credential of `nats-config` is good for one name, and its file bears it.
+            name: name.or(nkey_name),
             group_commit: group_commit.unwrap_or(false),
             log: log.unwrap_or_default(),
             worker,
@@ -254,7 +267,7 @@ impl Settings {
             url: self.nats_url.clone(),
             writer: self.name.clone().unwrap_or_else(|| default_name.clone()),
             names: self.names.clone(),
-            credentials: self.nats_creds.clone(),
+            credentials: self.nats_credentials.clone(),
             group_commit: self.group_commit,
         }
     }
@@ -275,6 +288,7 @@ mod setting {
     settings! {
         NATS_URL = "nats_url", "--nats-url", "NATS_URL";
         NATS_CREDS = "nats_creds", "--nats-creds", "NATS_CREDS";
+        NATS_NKEY = "nats_nkey", "--nats-nkey", "NATS_NKEY";
         PREFIX = "prefix", "--prefix", "GATEWRIGHT_PREFIX";
         DATABASE_URL = "database_url", "--database-url", "DATABASE_URL";
         NAME = "name", "--name", "GATEWRIGHT_NAME";

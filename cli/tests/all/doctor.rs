@@ -36,17 +36,16 @@ fn faults_are_found_and_each_has_a_remedy() {
     }
 
     // A fleet of which there is nothing.
-    let report = fleet
-        .run(&["doctor", "--json", "--prefix", "blue"])
+    let other = |arguments: &[&str]| crate::support::run(fleet.administrator(arguments), "");
+    let report = other(&["doctor", "--json", "--prefix", "blue"])
         .ends(1)
         .json();
     assert_eq!(state(&report, "streams").0, "fault");
     assert!(state(&report, "streams").1.contains("gatewright provision"));
     assert_eq!(state(&report, "policy").0, "skipped");
     // Provisioned, and nobody is at work.
-    fleet.run(&["provision", "--prefix", "blue"]).ends(0);
-    let report = fleet
-        .run(&["doctor", "--json", "--prefix", "blue"])
+    other(&["provision", "--prefix", "blue"]).ends(0);
+    let report = other(&["doctor", "--json", "--prefix", "blue"])
         .ends(1)
         .json();
     assert_eq!(state(&report, "streams").0, "ok");

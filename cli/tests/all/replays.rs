@@ -175,7 +175,10 @@ fn a_candidate_is_asked_about_all_that_shadow_mode_recorded() {
     let exported = fleet.run(&export).ends(0).json();
     let from = [&replay[..], &["--from", "decisions.jsonl"]].concat();
     let mut elsewhere = fleet.command(&from);
-    elsewhere.env_remove("DATABASE_URL").env_remove("NATS_URL");
+    elsewhere
+        .env_remove("DATABASE_URL")
+        .env_remove("NATS_URL")
+        .env_remove("NATS_NKEY");
     let again = crate::support::run(elsewhere, "").ends(0).json();
     assert_eq!(again, exported);
 

@@ -11,7 +11,7 @@ fn a_worker_waits_for_its_fleet_takes_runs_and_drains() {
     let fleet = Fleet::start();
     let spawn = |arguments: &[&str]| {
         let child = fleet
-            .command(arguments)
+            .administrator(arguments)
             .args(["--prefix", "blue", "--log", "json"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -20,37 +20,40 @@ fn a_worker_waits_for_its_fleet_takes_runs_and_drains() {
             .unwrap();
         Running { child }
     };
+    let ask = |arguments: &[&str], input: &str| run(fleet.administrator(arguments), input);
     // Nothing of the fleet `blue` exists yet.
-    let mut worker = spawn(&["worker", "--zones", "sandbox", "--concurrency", "3"]);
+    let mut worker = spawn(&[
+        "worker",
+        "--name",
+        "worker-blue",
+        "--zones",
+        "sandbox",
+        "--concurrency",
+        "3",
+    ]);
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(worker.child.try_wait().unwrap().is_none(), "it waits");
     let mut dispatcher = spawn(&["dispatcher", "--name", "d-1"]);
     let listed = eventually("the worker signs on", || {
-        let list = fleet.run(&["worker", "list", "--prefix", "blue", "--json"]);
+        let list = ask(&["worker", "list", "--prefix", "blue", "--json"], "");
         match list.code {
             0 if list.json()["items"][0]["state"] == "alive" => Ok(list.json()),
             _ => Err(list.err + &list.out),
         }
     });
     let found = &listed["items"][0];
-    assert!(
-        found["worker_id"].as_str().unwrap().starts_with("worker-"),
-        "{listed}"
-    );
+    assert_eq!(found["worker_id"], "worker-blue", "{listed}");
     assert_eq!(
         (&found["slots"], &found["zones"]),
         (&3.into(), &serde_json::json!(["sandbox"]))
     );
     fleet.file("all.toml", "default = \"allow\"\n");
-    fleet
-        .run(&["policy", "apply", "all.toml", "--prefix", "blue"])
-        .ends(0);
-    let done = fleet
-        .feed(
-            &["run", "submit", "--wait", "--prefix", "blue", "--json"],
-            "{}",
-        )
-        .ends(0);
+    ask(&["policy", "apply", "all.toml", "--prefix", "blue"], "").ends(0);
+    let done = ask(
+        &["run", "submit", "--wait", "--prefix", "blue", "--json"],
+        "{}",
+    )
+    .ends(0);
     assert_eq!(done.json()["status"], "succeeded");
 
     worker.signal(Signal::TERM);
@@ -61,8 +64,7 @@ fn a_worker_waits_for_its_fleet_takes_runs_and_drains() {
     std::io::Read::read_to_string(&mut worker.child.stderr.take().unwrap(), &mut log).unwrap();
     let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
     assert_eq!(first["level"], "INFO", "{log}");
-    let list = fleet
-        .run(&["worker", "list", "--prefix", "blue", "--json"])
+    let list = ask(&["worker", "list", "--prefix", "blue", "--json"], "")
         .ends(0)
         .json();
     assert_eq!(list["items"], serde_json::json!([]), "it signed off");
@@ -104,6 +106,7 @@ fn every_noun_has_help_and_completions_are_made() {
         "dlq",
         "audit",
         "doctor",
+        "nats-config",
         "tool",
         "schema",
         "completions",

@@ -17,6 +17,7 @@ pub fn gatewright() -> Command {
     for name in [
         "NATS_URL",
         "NATS_CREDS",
+        "NATS_NKEY",
         "DATABASE_URL",
         "RUST_LOG",
         "NO_COLOR",
@@ -233,7 +234,16 @@ impl Fleet {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("NATS_URL", self.dev.url("nats_url"))
+            .env("NATS_NKEY", self.dev.url("nats_nkey"))
             .env("DATABASE_URL", self.dev.url("database_url"));
+        command
+    }
+
+    /// The same fleet's servers for whoever may do anything on them, another fleet among it.
+    pub fn administrator(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        let nkey = Path::new(self.dev.url("nats_nkey")).with_file_name("administrator.nk");
+        command.env("NATS_NKEY", nkey);
         command
     }
 

@@ -54,8 +54,12 @@ async fn main() {
         terminate.recv().await;
         asked.cancel();
     });
-    let fleet =
-        gatewright_tests::connect(args.get("--nats").unwrap(), args.get("--name").unwrap()).await;
+    let fleet = gatewright_tests::connect(
+        args.get("--nats").unwrap(),
+        args.get("--name").unwrap(),
+        args.get("--nkey").unwrap().as_ref(),
+    )
+    .await;
     let store = match args.get("--db") {
         Some(url) => Some(store(url).await),
         None => None,

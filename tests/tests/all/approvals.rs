@@ -233,6 +233,7 @@ async fn a_decision_does_the_one_right_thing_whenever_it_comes() {
 async fn many_workers_that_are_woken_for_one_approval_spend_it_once() {
     let (fleet, upstream) = tokio::join!(Fleetlet::start(4), Upstream::start());
     fleet.apply_policy(&requests_wait("")).await;
+    let mender = fleet.mender().await;
     for n in 0..10 {
         let path = format!("/race-{n}");
         let id = fleet
@@ -259,7 +260,7 @@ async fn many_workers_that_are_woken_for_one_approval_spend_it_once() {
             hint: None,
         };
         let more = (0..4).map(|k| {
-            let (fleet, wake) = (&fleet.fleet, &wake);
+            let (fleet, wake) = (&mender, &wake);
             async move {
                 let reason = format!("again-{k}");
                 fleet

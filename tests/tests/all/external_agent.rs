@@ -146,7 +146,11 @@ async fn an_agent_outside_asks_for_one_call_at_a_time_through_the_same_gate() {
     assert_eq!(seen[0].headers["authorization"], "Bearer s3cr3t");
     let told = fleet.told(&agent.run).await;
     assert!(!told.contains("s3cr3t"), "{told}");
-    assert_eq!(fleet.fleet.kept_secrets().await.unwrap(), [], "forgotten");
+    assert_eq!(
+        fleet.mender().await.kept_secrets().await.unwrap(),
+        [],
+        "forgotten"
+    );
 
     let second = agent.open_step().await;
     assert_refused(

@@ -12,6 +12,7 @@ mod approvals;
 mod contract_tool_policy;
 mod contract_tool_runner;
 mod crashes;
+mod credentials;
 mod egress;
 mod external_agent;
 mod foreign;

@@ -31,7 +31,8 @@ async fn an_orphan_is_found_behind_any_number_of_runs_that_stand_still_for_a_rea
     assert_eq!(outsider.count("QUEUE").await, MANY);
     fleet.projected().await;
 
-    wake_orphans(&fleet.fleet, &fleet.store, clock::now().plus(LATER))
+    let mender = fleet.mender().await;
+    wake_orphans(&mender, &fleet.store, clock::now().plus(LATER))
         .await
         .unwrap();
     assert_eq!(outsider.count("QUEUE").await, MANY + 1, "one is woken");

@@ -161,12 +161,9 @@ async fn no_secret_in_letters(fleet: &Fleetlet) {
 }
 
 async fn is_empty(fleet: &Fleetlet) {
+    let mender = fleet.mender().await;
     eventually("the vault is empty", Duration::from_secs(10), async || {
-        let kept = fleet
-            .fleet
-            .kept_secrets()
-            .await
-            .map_err(|e| e.to_string())?;
+        let kept = mender.kept_secrets().await.map_err(|e| e.to_string())?;
         if kept.is_empty() {
             Ok(())
         } else {
@@ -177,7 +174,7 @@ async fn is_empty(fleet: &Fleetlet) {
 }
 
 async fn kept(fleet: &Fleetlet) -> Vec<RunId> {
-    let kept = fleet.fleet.kept_secrets().await.unwrap();
+    let kept = fleet.mender().await.kept_secrets().await.unwrap();
     kept.into_iter().map(|kept| kept.run_id).collect()
 }
 
@@ -328,7 +325,8 @@ async fn secrets_wait_with_their_run_and_are_forgotten_when_it_ends() {
     let content = Digest::of(&Value::Null);
     assert_eq!(
         fleet
-            .fleet
+            .mender()
+            .await
             .secrets(&fleet.acme, &id, &content)
             .await
             .unwrap(),
@@ -390,7 +388,11 @@ async fn a_run_whose_secrets_are_gone_says_so_and_leftovers_are_forgotten() {
     let approval_id = fleet.parked(&id).await;
     let created = fleet.the_event(&id, EventType::RunCreated).await.data;
     let content: Digest = serde_json::from_value(created["content_digest"].clone()).unwrap();
-    fleet.fleet.forget_secrets(&fleet.acme, &id, &content).await;
+    fleet
+        .mender()
+        .await
+        .forget_secrets(&fleet.acme, &id, &content)
+        .await;
     let decide = Command::DecideApproval {
         approval_id,
         approve: true,
@@ -411,12 +413,13 @@ async fn a_run_whose_secrets_are_gone_says_so_and_leftovers_are_forgotten() {
     fleet.parked(&waiting).await;
     for id in ["gone", "to-come"] {
         fleet
-            .fleet
+            .mender()
+            .await
             .keep_secrets(&fleet.acme, &run(id), &content, &vault())
             .await
             .unwrap();
     }
-    assert_eq!(forget_leftovers(&fleet.fleet).await.unwrap(), 1);
+    assert_eq!(forget_leftovers(&fleet.mender().await).await.unwrap(), 1);
     let mut left = kept(&fleet).await;
     left.sort();
     assert_eq!(left, [run("to-come"), waiting]);

@@ -417,9 +417,9 @@ async fn a_program_in_another_language_submits_listens_and_commands() {
     );
 
     // Whoever wants an answer says where to.
-    let mut answers = outsider.subscribe("answers.here").await;
+    let mut answers = outsider.subscribe("_INBOX.outsider.answers").await;
     let mut headers = HeaderMap::new();
-    headers.insert("Gatewright-Reply-To", "answers.here");
+    headers.insert("Gatewright-Reply-To", "_INBOX.outsider.answers");
     let ask = async |subject: &str, message: &str| {
         outsider
             .publish_with(subject, headers.clone(), message)

@@ -355,7 +355,7 @@ fn service(entry: &Entry, around: &Around<'_>, faults: &mut Faults<'_>) -> Optio
         faults.add("", "a service needs `subject`: where it listens");
         return None;
     };
-    if let Some(message) = what_is_wrong_with(subject, around.prefix) {
+    if let Some(message) = subject_fault(subject, around.prefix) {
         faults.add("/subject", message);
         return None;
     }
@@ -365,8 +365,9 @@ fn service(entry: &Entry, around: &Around<'_>, faults: &mut Faults<'_>) -> Optio
     })
 }
 
-/// A subject is one place outside of the fleet: no pattern, nothing of the server's, nothing of the fleet's.
-fn what_is_wrong_with(subject: &str, prefix: &str) -> Option<&'static str> {
+/// What is wrong with a service's subject. It is one place outside of the fleet: no pattern, nothing of the server's, nothing of the
+/// fleet's, whose subjects begin with `prefix`.
+pub fn subject_fault(subject: &str, prefix: &str) -> Option<&'static str> {
     let mut tokens = subject.split('.');
     let is_token = |token: &str| {
         !token.is_empty()

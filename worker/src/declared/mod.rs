@@ -27,6 +27,8 @@ use crate::{
     tool::{Definition, Tool},
 };
 
+pub use file::subject_fault;
+
 /// The tools of a file, checked.
 #[derive(Debug)]
 pub struct DeclaredTools(Vec<Declaration>);
@@ -49,6 +51,16 @@ impl DeclaredTools {
     /// What the fleet knows of each.
     pub fn definitions(&self) -> impl Iterator<Item = &Definition> {
         self.0.iter().map(|declaration| &*declaration.definition)
+    }
+
+    /// The subjects of those that are services.
+    pub fn subjects(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter_map(|declaration| match &declaration.runs {
+                Runs::Service(service) => Some(service.subject.as_str()),
+                Runs::Command(_) => None,
+            })
     }
 
     /// The tools, to be added to a registry. Without a connection to a fleet services cannot be called, only shown.

@@ -1,0 +1,90 @@
+//! A credential for each role of a small fleet, made when it is first asked for.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use gatewright_bus::{
+    Names,
+    nkey::UserKey,
+    permissions::{Permissions, Role},
+    server_config::{User, authorization},
+};
+use gatewright_schemas::{WriterId, Zone};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What a server's configuration takes in, from beside it.
+const FILE: &str = "users.conf";
+/// The administrator: tests look past the fleet with it. Whoever shows no credential is this one.
+const OUTSIDER: &str = "{ user: outsider, password: outsider }";
+
+/// The credentials of one server.
+pub struct Credentials {
+    dir: PathBuf,
+    users: Mutex<BTreeMap<WriterId, User>>,
+}
+
+/// The role of a worker of every zone.
+pub fn worker() -> Role {
+    Role::Worker {
+        zones: Zone::ALL.to_vec(),
+        services: vec!["services.ask".into()],
+    }
+}
+
+impl Credentials {
+    /// For the server that has its data in `dir`, which is to start after this.
+    pub fn new(dir: &Path) -> Self {
+        fs::create_dir_all(dir).unwrap();
+        let this = Self {
+            dir: dir.to_owned(),
+            users: Mutex::default(),
+        };
+        this.write(&BTreeMap::new());
+        this
+    }
+
+    /// What the server's configuration has to have in it.
+    pub fn config() -> String {
+        format!("include \"./{FILE}\"\n")
+    }
+
+    /// The file with the seed of `name`, which the server of this process is told of.
+    pub fn of(&self, name: &str, role: &Role, server: u32) -> PathBuf {
+        let writer = WriterId::new(name).unwrap();
+        let path = self.dir.join(format!("{name}.nk"));
+        let permissions = Permissions::of(&Names::default(), &writer, role).tidied();
+        let mut users = self.users.lock().unwrap();
+        if users
+            .get(&writer)
+            .is_some_and(|user| user.permissions == permissions)
+        {
+            return path;
+        }
+        let key = UserKey::generate();
+        fs::write(&path, key.seed().unwrap()).unwrap();
+        let user = User {
+            name: writer.clone(),
+            public_key: key.public(),
+            permissions,
+        };
+        users.insert(writer, user);
+        self.write(&users);
+        let pid = Pid::from_raw(i32::try_from(server).unwrap()).unwrap();
+        // One that does not run reads it when it starts.
+        let _ = kill_process(pid, Signal::HUP);
+        path
+    }
+
+    fn write(&self, users: &BTreeMap<WriterId, User>) {
+        let users: Vec<User> = users.values().cloned().collect();
+        let block = authorization(&users).replacen("users: [", &format!("users: [ {OUTSIDER}"), 1);
+        let path = self.dir.join(FILE);
+        let new = path.with_extension("new");
+        fs::write(&new, format!("{block}no_auth_user: outsider\n")).unwrap();
+        fs::rename(&new, &path).unwrap();
+    }
+}
