@@ -30,7 +30,7 @@ const FILE: &str = "nats-server.conf";
 
 /// Write a configuration for nats-server in which every role and worker has a credential of its own.
 ///
-/// Into a directory: nats-server.conf, and <NAME>.nk with the seed of each user, for --nats-nkey.
+/// Into a directory: nats-server.conf, and `NAME.nk` with the seed of each user, for --nats-nkey.
 /// What is there is kept: called again it adds users, and gives workers that are named again other zones.
 #[derive(Debug, Args)]
 pub struct NatsConfigArgs {
@@ -46,7 +46,7 @@ pub struct NatsConfigArgs {
     /// The subject of a service that is a tool of your own: every worker may ask it
     #[arg(long = "service", value_name = "SUBJECT")]
     services: Vec<String>,
-    /// A worker or submitter-<WORKSPACE> that has no credential any more
+    /// A worker or `submitter-WORKSPACE` that has no credential any more
     #[arg(long, value_name = "NAME")]
     remove: Vec<String>,
     /// Where the server is to listen
