@@ -13,7 +13,7 @@ use async_nats::{
     jetstream::{self, context::ContextBuilder, kv::Store},
 };
 use gatewright_schemas::WriterId;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::{Names, append::GroupCommit, nkey::UserKey, retry::Retry};
 
@@ -137,6 +137,8 @@ pub struct Fleet {
     refusals: Refusals,
     pub(crate) secrets: Arc<OnceCell<Store>>,
     pub(crate) quotas: Arc<OnceCell<Store>>,
+    /// Who may read a page now.
+    pub(crate) page_turns: Arc<Semaphore>,
 }
 
 impl Fleet {
@@ -209,6 +211,7 @@ impl Fleet {
             refusals,
             secrets: Arc::default(),
             quotas: Arc::default(),
+            page_turns: Arc::new(Semaphore::new(crate::pages::AT_ONCE)),
         })
     }
 

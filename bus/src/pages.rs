@@ -12,6 +12,10 @@ use crate::Fleet;
 /// How long the server may be silent within a page.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Pages that one process asks for at once. The server searches them one after the other, each for milliseconds:
+/// more of them would wait there, and be given up before their turn.
+pub(crate) const AT_ONCE: usize = 32;
+
 const NO_CONTENT: u16 = 204;
 const NOT_FOUND: u16 = 404;
 
@@ -53,6 +57,8 @@ impl Fleet {
         from: From,
         most: usize,
     ) -> Result<Vec<StreamMessage>, String> {
+        let turn = self.page_turns.acquire().await;
+        let _turn = turn.map_err(|error| error.to_string())?;
         let request = Request {
             from,
             next_by_subj: filter,

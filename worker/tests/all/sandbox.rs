@@ -364,6 +364,20 @@ async fn no_escape_succeeds() {
     assert_eq!(written.len(), 3, "{written:?}");
 }
 
+/// A supervisor's script may leave any descriptor open for the worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_worker_inherited_does_not_reach_a_command() {
+    let place = Place::new();
+    let host = fs::File::open("/").unwrap();
+    rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::empty()).unwrap();
+    let ended = place
+        .sh("for fd in /proc/self/fd/*; do ls $fd/etc/debian_version; done 2>/dev/null; ls /proc/self/fd")
+        .await;
+    let told = text(&ended.stdout);
+    assert!(!told.contains("debian_version"), "{told}");
+    drop(host);
+}
+
 #[tokio::test]
 async fn no_socket_reaches_anything() {
     let place = Place::new();

@@ -31,6 +31,9 @@ use super::{
 };
 use crate::sandbox::{Captured, Cut, Ended, Limits, Order, Unavailable};
 
+/// The first descriptor after standard input, output and error.
+const FIRST_OF_OTHERS: i32 = 3;
+
 /// How often it is looked at what a command holds; less often where looking takes long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -203,6 +206,8 @@ fn spawn(
             mapped(told.into(), STATUS_FD),
         ])
         .map_err(io::Error::other)?;
+    // What the worker inherited, from a supervisor's script say, would reach the command: an open folder is a way out.
+    close_fds::set_fds_cloexec_threadsafe(FIRST_OF_OTHERS, &[]);
     let mut command = tokio::process::Command::from(command);
     let child = command.kill_on_drop(true).spawn()?;
     Ok((child, status))
