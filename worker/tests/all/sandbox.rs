@@ -228,6 +228,18 @@ async fn a_directory_is_its_runs_own_and_gone_with_it() {
     );
 }
 
+/// Deeper than a stack or the descriptors of the worker would reach.
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_nested_without_end_are_removed_all_the_same() {
+    let place = Place::new();
+    let nested = r#"for (1..15000) { mkdir "d"; chdir "d" or last }"#;
+    place.run(order(&["/usr/bin/perl", "-e", nested])).await;
+    let [runs] = &place.runs()[..] else { panic!() };
+    let order = sh("");
+    place.sandbox.forget(&order.workspace, &order.run).await;
+    assert!(!runs.join("r1").exists());
+}
+
 /// A way out that somebody might try.
 struct Escape {
     name: &'static str,

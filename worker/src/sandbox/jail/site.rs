@@ -11,6 +11,7 @@ use std::{
         DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
     },
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -310,19 +311,29 @@ fn sweep(dir: &Path) -> io::Result<()> {
 
 /// Removes a folder with everything in it, following no link. What cannot be removed is logged, and stays.
 fn remove_tree(path: &Path) {
-    let removed = fs::remove_dir_all(path).or_else(|error| {
-        if error.kind() != io::ErrorKind::PermissionDenied {
-            return Err(error);
-        }
-        // A command may have closed its own folders.
-        open_up(path)?;
-        fs::remove_dir_all(path)
-    });
+    // A command may have closed its own folders.
+    let removed = remove(path).or_else(|_| open_up(path).and_then(|()| remove(path)));
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::error!(path = %path.display(), %error, "cannot remove a directory of the sandbox");
         }
         _ => {}
+    }
+}
+
+/// The system's own program: a command may nest folders deeper than a stack here, or the descriptors of this process, would reach.
+fn remove(path: &Path) -> io::Result<()> {
+    let done = Command::new("/usr/bin/rm")
+        .args(["--recursive", "--force", "--one-file-system", "--"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if done.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("`rm` ended with {done}")))
     }
 }
 
