@@ -47,5 +47,5 @@ pub use append::AppendError;
 pub use fate::Fate;
 pub use feed::{EventFeed, FeedError, StreamIdentity};
 pub use fleet::{ConnectError, Connection, Credentials, Fleet};
-pub use load::{LoadError, Loaded};
+pub use load::{Illegible, LoadError, Loaded};
 pub use names::Names;

@@ -45,7 +45,7 @@ pub enum LoadError {
         /// The message.
         sequence: u64,
         /// What is wrong with it.
-        reason: String,
+        reason: Illegible,
     },
     /// Its messages do not make a history.
     #[error("the history of run `{run}` does not hold together at message {sequence}")]
@@ -58,6 +58,17 @@ pub enum LoadError {
         #[source]
         source: Box<Unevolved>,
     },
+}
+
+/// Why a message of the stream of events is no commit to this program.
+#[derive(Debug, thiserror::Error)]
+pub enum Illegible {
+    /// It has the form of what this program writes: a newer version may have written it, and can read it.
+    #[error("{0}")]
+    ToThisVersion(String),
+    /// No version wrote it.
+    #[error("{0}")]
+    ToAnyVersion(String),
 }
 
 impl LoadError {
@@ -250,7 +261,7 @@ impl Fleet {
 pub(crate) fn stored_commit(
     names: &Names,
     message: &StreamMessage,
-) -> Result<StoredCommit, String> {
+) -> Result<StoredCommit, Illegible> {
     read_commit(
         names,
         &message.subject,
@@ -266,7 +277,7 @@ pub(crate) fn delivered_commit(
     message: &Message,
     sequence: u64,
     stored_at: time::OffsetDateTime,
-) -> Result<StoredCommit, String> {
+) -> Result<StoredCommit, Illegible> {
     read_commit(
         names,
         &message.subject,
@@ -282,16 +293,20 @@ fn read_commit(
     payload: &[u8],
     sequence: u64,
     stored_at: time::OffsetDateTime,
-) -> Result<StoredCommit, String> {
+) -> Result<StoredCommit, Illegible> {
+    let illegible = |reason: String| match serde_json::from_slice(payload) {
+        Ok(serde_json::Value::Object(_)) => Illegible::ToThisVersion(reason),
+        _ => Illegible::ToAnyVersion(reason),
+    };
     let read = names
         .read_event(subject)
-        .ok_or_else(|| format!("its subject `{subject}` is not one of an event"))?;
-    let commit: Commit = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
-    if (&commit.workspace_id, &commit.run_id) != (&read.workspace_id, &read.run_id) {
-        return Err(format!(
-            "it says to be of run `{}/{}`",
-            commit.workspace_id, commit.run_id
-        ));
+        .ok_or_else(|| illegible(format!("its subject `{subject}` is not one of an event")))?;
+    let commit: Commit =
+        serde_json::from_slice(payload).map_err(|error| illegible(error.to_string()))?;
+    let says = (&commit.workspace_id, &commit.run_id);
+    if says != (&read.workspace_id, &read.run_id) {
+        let reason = format!("it says to be of run `{}/{}`", says.0, says.1);
+        return Err(Illegible::ToAnyVersion(reason));
     }
     Ok(StoredCommit {
         sequence,

@@ -69,7 +69,7 @@ impl Dispatcher {
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
-                let Fate::DeadLetter(code) = error.fate() else {
+                let Some(code) = error.fate().given_up(message.stored_at) else {
                     return Err(error);
                 };
                 // No repetition helps. Where the run cannot be recorded, that it was refused may still be.

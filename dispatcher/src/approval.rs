@@ -5,7 +5,7 @@
 
 use futures::StreamExt as _;
 use gatewright_bus::{
-    Loaded, clock, intake::Intake, layout::LayoutError, parked::Parked, retry::Retry,
+    Illegible, Loaded, clock, intake::Intake, layout::LayoutError, parked::Parked, retry::Retry,
 };
 use gatewright_policy::{Snapshot, approval::VoteRefused, document::Approvals};
 use gatewright_run::{
@@ -241,8 +241,15 @@ impl Dispatcher {
                     }
                 }
             }
+            // The timer is set by a dispatcher that can read it.
+            Err(Illegible::ToThisVersion(error)) => {
+                tracing::error!(%error, "a commit that parked a run cannot be read by this version");
+                return parked.give_back().await;
+            }
             // Nobody could make a timer of it, however often it came.
-            Err(error) => tracing::error!(%error, "a commit that parked a run cannot be read"),
+            Err(error @ Illegible::ToAnyVersion(_)) => {
+                tracing::error!(%error, "a commit that parked a run cannot be read")
+            }
         }
         parked.ack().await;
     }

@@ -80,7 +80,7 @@ impl HandleError {
         match self {
             Self::Load(error) => error.fate(),
             Self::Append(error) => error.fate(),
-            Self::Unreadable(_) => Fate::DeadLetter(ReasonCode::HistoryUnreadable),
+            Self::Unreadable(_) => Fate::Outwait(ReasonCode::HistoryUnreadable),
             Self::Undecided(Undecided::Impossible(_)) => {
                 Fate::DeadLetter(ReasonCode::InternalError)
             }
@@ -196,13 +196,13 @@ impl Dispatcher {
         let Err(error) = done else {
             return message.ack().await;
         };
-        match error.fate() {
-            Fate::DeadLetter(code) => {
+        match error.fate().given_up(message.stored_at) {
+            Some(code) => {
                 tracing::error!(%error, subject = message.subject(), "no repetition helps, giving a message up");
                 self.give_up(message, code, &error).await;
                 message.ack().await;
             }
-            Fate::Retry => {
+            None => {
                 let delay =
                     Duration::from_secs(u64::try_from(message.delivered).unwrap_or(1).clamp(1, 30));
                 tracing::error!(%error, subject = message.subject(), retry_in_s = delay.as_secs(), "a message could not be worked on");
