@@ -17,6 +17,7 @@
 
 pub mod append;
 pub mod authority;
+mod backward;
 pub mod clock;
 pub mod dead_letters;
 pub mod depth;
