@@ -75,8 +75,8 @@ mod tests {
     fn what_a_newer_version_may_read_is_given_up_after_the_time_of_an_upgrade() {
         let code = ReasonCode::HistoryUnreadable;
         let stored = Timestamp::from_micros(1_000_000);
-        let within = stored.plus(UPGRADE - Duration::from_secs(1));
         let after = stored.plus(UPGRADE);
+        let within = after.minus(Duration::from_secs(1));
         assert_eq!(Fate::Outwait(code).given_up_at(stored, within), None);
         assert_eq!(Fate::Outwait(code).given_up_at(stored, after), Some(code));
         assert_eq!(Fate::Retry.given_up_at(stored, after), None);

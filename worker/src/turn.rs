@@ -301,13 +301,13 @@ impl Worker {
                 tracing::info!(run.id = %run, "interrupted, stopping");
                 delivery.give_back(None).await;
             }
-            error => match error.fate().given_up(delivery.stored_at) {
-                Some(code) => self.give_up(delivery, wake, code, &error).await,
-                None => {
-                    tracing::error!(run.id = %run, %error, "a turn failed, handing the run back");
-                    delivery.give_back(Some(LATER)).await;
+            error => {
+                if let Some(code) = error.fate().given_up(delivery.stored_at) {
+                    return self.give_up(delivery, wake, code, &error).await;
                 }
-            },
+                tracing::error!(run.id = %run, %error, "a turn failed, handing the run back");
+                delivery.give_back(Some(LATER)).await;
+            }
         }
     }
 
