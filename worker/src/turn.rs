@@ -27,6 +27,8 @@ use crate::{Worker, ask::Way, held::Hold};
 
 /// When a run that somebody holds is looked at again.
 const LATER: Duration = Duration::from_secs(5);
+/// When a run that this worker itself holds is looked at again.
+const SHORTLY: Duration = Duration::from_millis(250);
 /// How old an answer of the gate may be when the call is executed.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -110,9 +112,9 @@ impl Worker {
             }
         };
         // Another turn of this worker holds the run, after an outage longer than a lease or under another wake-up.
-        // It keeps the lease alive, if this is the same message; if it is another, its next delivery finds the run moved on.
+        // If this is another message, that turn may be at its end: the next delivery finds the run as it left it.
         let Some(hold) = self.0.held.hold(name_of(wake)) else {
-            return;
+            return delivery.give_back(Some(SHORTLY)).await;
         };
         let ended = tokio::select! {
             biased;
@@ -207,14 +209,13 @@ impl Worker {
         let Some(progress) = &run.state.progress else {
             return Ok(Taken::NothingToDo);
         };
-        let is_ours = progress.lease == Some(delivery.sequence);
         if !is_due(delivery, wake, &run) || !is_in_zone(delivery, &run) {
             // Whoever ended it may have died before this.
             self.forget_if_ended(&run).await;
             return Ok(Taken::NothingToDo);
         }
-        // The lease lapsed. After an outage it did so for healthy workers as well, and they say so.
-        if is_ours && progress.status == RunStatus::Running && self.is_held_elsewhere(wake).await? {
+        // The lease lapsed, or somebody took the last worker for dead. A healthy one that an outage cut off says that it is at it.
+        if progress.status == RunStatus::Running && self.is_held_elsewhere(wake).await? {
             return Ok(Taken::HeldElsewhere);
         }
         Ok(Taken::InHand(Box::new(AtHand::new(run, turn, hold))))
