@@ -43,6 +43,7 @@ pub mod server_config;
 pub mod service;
 pub mod tail;
 pub mod vault;
+mod watched;
 
 pub use append::AppendError;
 pub use fate::Fate;
