@@ -39,9 +39,10 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
     prepared?;
     let dispatcher = Dispatcher::join(fleet.clone()).await?;
     role::supervise(
+        context.settings.metrics,
         "dispatcher",
         move || fleet.is_connected(),
-        work(context, dispatcher, shutdown.clone()),
+        Box::pin(work(context, dispatcher, shutdown.clone())),
         shutdown,
         role::STOP_PATIENCE,
     )

@@ -25,6 +25,7 @@ pub mod health;
 pub mod input;
 pub mod issue;
 pub mod logs;
+mod metrics;
 pub mod migrate;
 pub mod nats_config;
 pub mod out;

@@ -18,6 +18,7 @@ use gatewright_bus::{
     Fleet, LoadError, Loaded, clock,
     presence::{LiveWorkers, Presence},
     queue::LongestWaiting,
+    telemetry,
 };
 use gatewright_schemas::{
     Command, CommandMessage, Lane, RunId, RunStatus, StoredCommit, Timestamp, Wake,
@@ -224,6 +225,7 @@ pub async fn find_orphans(dispatcher: Dispatcher, store: Store, shutdown: Cancel
         let round = async {
             let now = clock::now();
             wake_orphans(&dispatcher.fleet, &store, now).await?;
+            telemetry::approvals_waiting(approval::count_waiting(&store).await?);
             let_approvals_lapse(&dispatcher.fleet, &store, now).await
         };
         match shutdown.run_until_cancelled(round).await {

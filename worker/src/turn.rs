@@ -10,6 +10,7 @@ use gatewright_bus::{
     layout::LayoutError,
     presence::Presence,
     queue::{Delivery, EXTEND_EVERY},
+    telemetry,
 };
 use gatewright_policy::{
     Snapshot,
@@ -292,6 +293,7 @@ impl Worker {
                 let is_settled = progress.is_some_and(|progress| {
                     progress.status.is_terminal() || progress.lease != Some(delivery.sequence)
                 });
+                telemetry::lease_lost();
                 tracing::info!(run.id = %run, is_settled, "fenced, stopping");
                 if is_settled {
                     delivery.ack().await;
