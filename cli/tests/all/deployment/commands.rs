@@ -178,9 +178,9 @@ fn of_this_program(command: &[String]) -> Option<Vec<String>> {
             .any(|word| word == "gatewright")
             .then(|| candidates.to_vec());
     }
-    let at = candidates
-        .iter()
-        .position(|word| word == "gatewright" || word.ends_with("/gatewright"))?;
+    let at = candidates.iter().position(|word| {
+        word == "gatewright" || word.ends_with("/gatewright") && !word.contains([':', '='])
+    })?;
     // A directory or a file is no program.
     let is_argument = at > 0
         && !candidates[..at].iter().all(|word| {

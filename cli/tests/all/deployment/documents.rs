@@ -17,7 +17,7 @@ fn every_command_in_the_documents_exists() {
                 .map(|fault| format!("{}: {fault}", path.display())),
         );
     };
-    for folder in ["", "docs", "docs/howto", "docs/adr"] {
+    for folder in ["", "docs", "docs/howto", "docs/adr", "deploy/kubernetes"] {
         for entry in root().join(folder).read_dir().unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|end| end == "md") {

@@ -6,6 +6,7 @@ mod commands;
 mod compose;
 mod documents;
 mod image;
+mod kubernetes;
 
 use std::path::{Path, PathBuf};
 
