@@ -21,7 +21,7 @@ pub enum Role {
     Provisioner,
     /// Takes in submissions and commands, keeps the authority, mends.
     Dispatcher,
-    /// Reads every event into the read tables.
+    /// Reads every event, dead letter and heartbeat into the read tables.
     Projector,
     /// A person's command line.
     Operator,
@@ -69,6 +69,7 @@ impl Permissions {
             Role::Projector => {
                 this.feed(names);
                 this.get(&names.dead_letters());
+                this.watch(&names.workers_bucket());
             }
             Role::Operator => this.operator(names),
             Role::Worker { zones, services } => {

@@ -12,7 +12,8 @@ use clap::Args;
 
 use crate::exit::{Exit, Failure};
 
-const FILE: &str = "GATEWRIGHT_HEALTH_FILE";
+/// The variable that names the file.
+pub(crate) const FILE: &str = "GATEWRIGHT_HEALTH_FILE";
 const TOUCHED_EVERY: Duration = Duration::from_secs(2);
 /// A role that was silent for longer is not well.
 const SILENT: Duration = Duration::from_secs(10);

@@ -20,6 +20,8 @@ use gatewright_schemas::{WriterId, Zone};
 pub use connection_file::ConnectionFile;
 pub use read::BadSettings;
 use read::{Reader, Setting};
+/// Every variable of the environment that a role or a verb looks for.
+pub use setting::VARIABLES;
 
 /// Where a NATS server is looked for when nothing says where.
 const DEFAULT_NATS_URL: &str = "nats://127.0.0.1:4222";
@@ -293,6 +295,13 @@ mod setting {
             $(pub(super) const $name: Setting = Setting { key: $key, flag: $flag, env: $env };)+
             /// The keys that a file may have.
             pub(super) const KEYS: &[&str] = &[$($key),+];
+            /// Those and what is looked for in the environment alone.
+            pub const VARIABLES: &[&str] = &[
+                $($env,)+
+                "GATEWRIGHT_CONFIG",
+                crate::health::FILE,
+                "RUST_LOG",
+            ];
         };
     }
 
