@@ -26,16 +26,16 @@ use gatewright_worker::sandbox::{
 };
 use tempfile::TempDir;
 
-const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// A sandbox with a folder of its own, and a folder beside it that is none of its business.
-struct Place {
-    folder: TempDir,
-    sandbox: Sandbox,
+pub(crate) struct Place {
+    pub(crate) folder: TempDir,
+    pub(crate) sandbox: Sandbox,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Commands run as nobody where the tests run as root, so they must be able to get to their directories.
         let folder = open_folder();
         let settings = Settings {
@@ -47,26 +47,26 @@ impl Place {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Where the runs' directories are, as the worker sees them.
-    fn runs(&self) -> Vec<PathBuf> {
+    pub(crate) fn runs(&self) -> Vec<PathBuf> {
         let instances = fs::read_dir(self.path("sandbox")).unwrap();
         instances
             .map(|instance| instance.unwrap().path().join("runs/acme"))
             .collect()
     }
 
-    async fn run(&self, order: Order) -> Ended {
+    pub(crate) async fn run(&self, order: Order) -> Ended {
         match self.sandbox.run(order).await {
             Ok(ended) => ended,
             Err(Unavailable { reason, remedy }) => panic!("{reason}; {remedy}"),
         }
     }
 
-    async fn sh(&self, script: &str) -> Ended {
+    pub(crate) async fn sh(&self, script: &str) -> Ended {
         self.run(sh(script)).await
     }
 }
@@ -77,7 +77,7 @@ fn open_folder() -> TempDir {
     folder
 }
 
-fn order(argv: &[&str]) -> Order {
+pub(crate) fn order(argv: &[&str]) -> Order {
     Order {
         workspace: WorkspaceId::new("acme").unwrap(),
         run: RunId::new("r1").unwrap(),
@@ -90,20 +90,20 @@ fn order(argv: &[&str]) -> Order {
     }
 }
 
-fn sh(script: &str) -> Order {
+pub(crate) fn sh(script: &str) -> Order {
     order(&["sh", "-c", script])
 }
 
-fn within(order: Order, limits: Limits) -> Order {
+pub(crate) fn within(order: Order, limits: Limits) -> Order {
     Order { limits, ..order }
 }
 
-fn text(captured: &Captured) -> String {
+pub(crate) fn text(captured: &Captured) -> String {
     captured.text().trim_end().to_owned()
 }
 
 /// The processes of this machine with `marker` among their arguments.
-fn processes_with(marker: &str) -> Vec<String> {
+pub(crate) fn processes_with(marker: &str) -> Vec<String> {
     fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| {
@@ -116,7 +116,7 @@ fn processes_with(marker: &str) -> Vec<String> {
 }
 
 /// Waits until no process has `marker` among its arguments.
-async fn all_gone(marker: &str) {
+pub(crate) async fn all_gone(marker: &str) {
     let began = Instant::now();
     loop {
         let left = processes_with(marker);
@@ -129,7 +129,7 @@ async fn all_gone(marker: &str) {
 }
 
 /// A text that no other process has among its arguments: a number of seconds that `sleep` takes.
-fn marker() -> String {
+pub(crate) fn marker() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -662,7 +662,7 @@ async fn the_filter_is_on_and_no_right_is_left() {
     assert_eq!(facts["Uid"], "1000\t1000\t1000\t1000");
 }
 
-fn profile(text: &str) -> Arc<EscalatedProfile> {
+pub(crate) fn profile(text: &str) -> Arc<EscalatedProfile> {
     let policy = PolicyDocument::parse(text).unwrap_or_else(|faults| panic!("{faults}"));
     let digest = policy.digest();
     let compiled = gatewright_policy::CompiledPolicy::new(policy, 1, digest);
@@ -670,7 +670,7 @@ fn profile(text: &str) -> Arc<EscalatedProfile> {
 }
 
 /// A folder that a profile can name, which nothing under `/tmp` can be.
-fn nameable() -> TempDir {
+pub(crate) fn nameable() -> TempDir {
     let folder = tempfile::Builder::new()
         .prefix("gatewright-test-")
         .tempdir_in(if Path::new("/var/tmp").is_dir() {

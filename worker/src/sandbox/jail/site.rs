@@ -79,7 +79,7 @@ impl Site {
         };
         make_own(&dir, own_id).map_err(failed)?;
         sweep(&dir).map_err(failed)?;
-        let (instance, lock) = new_instance(&dir).map_err(failed)?;
+        let (instance, lock) = new_instance(&dir, owner).map_err(failed)?;
         let fill = || {
             open_folder(&instance.join("runs"))?;
             open_folder(&instance.join("programs"))?;
@@ -269,7 +269,7 @@ fn write_new(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))
 }
 
-fn new_instance(dir: &Path) -> io::Result<(PathBuf, File)> {
+fn new_instance(dir: &Path, owner: Option<u32>) -> io::Result<(PathBuf, File)> {
     let pid = std::process::id();
     for number in 0..1_000 {
         let instance = dir.join(format!("{pid}-{number}"));
@@ -282,7 +282,11 @@ fn new_instance(dir: &Path) -> io::Result<(PathBuf, File)> {
         let lock = File::create(&unseen)?;
         lock.lock()?;
         fs::rename(&unseen, instance.join("lock"))?;
-        fs::set_permissions(&instance, Permissions::from_mode(0o711))?;
+        // Passed through by whom commands run as, and by nobody else: a command can open its own directory to all.
+        if let Some(owner) = owner {
+            chown(&instance, None, Some(owner))?;
+            fs::set_permissions(&instance, Permissions::from_mode(0o710))?;
+        }
         return Ok((instance, lock));
     }
     Err(io::Error::other("there are too many folders in it"))

@@ -1,0 +1,91 @@
+//! Attacks on the sandbox by whoever knows how it is built. Each of them succeeded once.
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        net::UnixDatagram,
+    },
+    process::Command,
+    sync::Arc,
+};
+
+use gatewright_worker::sandbox::Order;
+
+use crate::sandbox::{Place, nameable, order, profile};
+
+/// A socket of a service that a profile's folder holds.
+#[tokio::test]
+async fn no_half_of_a_pair_speaks_to_a_socket_in_a_profiles_path() {
+    let place = Place::new();
+    let folder = nameable();
+    let service = folder.path().join("service");
+    let socket = UnixDatagram::bind(&service).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    fs::set_permissions(&service, fs::Permissions::from_mode(0o777)).unwrap();
+    let at = folder.path().display();
+    let profile = profile(&format!(
+        "[sandbox]\nescalated = 'out'\n[sandbox.profiles.out]\nwritable = ['{at}']\n"
+    ));
+    let pair = "use Socket; socketpair(my $a, my $b, AF_UNIX, SOCK_DGRAM, 0) or exit 2;";
+    for attempt in [
+        "connect($a, sockaddr_un(\"$ARGV[0]/service\")) or exit 3; send($a, \"x\", 0) or exit 4",
+        "send($a, \"x\", 0, sockaddr_un(\"$ARGV[0]/service\")) or exit 3",
+        "bind($a, sockaddr_un(\"$ARGV[0]/own\")) or exit 3",
+    ] {
+        let script = format!("{pair} {attempt}");
+        let words = ["perl", "-e", &script, folder.path().to_str().unwrap()];
+        let outside = Command::new("perl").args(&words[1..]).output().unwrap();
+        assert!(outside.status.success(), "{attempt}: {outside:?}");
+        assert_eq!(socket.recv(&mut [0]).is_ok(), attempt.contains("service"));
+        let _ = fs::remove_file(folder.path().join("own"));
+        let ended = place
+            .run(Order {
+                profile: Some(Arc::clone(&profile)),
+                ..order(&words)
+            })
+            .await;
+        assert_eq!(ended.exit_code, Some(3), "{attempt}: {ended:?}");
+    }
+    assert!(socket.recv(&mut [0]).is_err(), "something came through");
+}
+
+/// Where the worker is not root its commands' files are its own, and such a file is a way to become the worker.
+#[tokio::test]
+async fn no_file_makes_its_user_of_others() {
+    let place = Place::new();
+    let fchmodat2 = libc::SYS_fchmodat2;
+    for attempt in [
+        "cp /usr/bin/true s && chmod 4755 s",
+        "cp /usr/bin/true s && chmod g+s s",
+        "perl -e 'open(my $f, \">\", \"s\"); chmod(02755, $f) or exit 1'",
+        "perl -MFcntl -e 'sysopen(my $f, \"s\", O_CREAT | O_WRONLY, 04755) or exit 1'",
+        &format!(
+            "cp /usr/bin/true s && perl -e 'my $s = \"s\"; exit(syscall({fchmodat2}, -100, $s, 04755, 0) == 0 ? 0 : 1)'"
+        ),
+        &format!(
+            "perl -e 'my $s = \"s\"; exit(syscall({}, -100, $s, 0104755, 0) == 0 ? 0 : 1)'",
+            libc::SYS_mknodat
+        ),
+        // `struct open_how` is out of any filter's sight.
+        &format!(
+            "perl -e 'my $s = \"s\"; my $how = pack(\"QQQ\", 0101, 04755, 0); exit(syscall({}, -100, $s, $how, 24) >= 0 ? 0 : 1)'",
+            libc::SYS_openat2
+        ),
+    ] {
+        let ended = place.sh(&format!("rm -f s; {attempt}")).await;
+        let [runs] = &place.runs()[..] else { panic!() };
+        let mode = fs::metadata(runs.join("r1/s")).map_or(0, |found| found.mode());
+        assert_eq!(mode & 0o6000, 0, "{attempt}: {ended:?}");
+        assert_ne!(ended.exit_code, Some(0), "{attempt}: {ended:?}");
+    }
+    // What programs usually do with modes goes on working.
+    let usual = "umask 022; touch f && chmod 755 f && mkdir -m 1777 d && install -m 640 f g && perl -e 'open(my $f, \"<\", \"f\") or exit 1'";
+    assert_eq!(place.sh(usual).await.exit_code, Some(0));
+    // And nobody else gets to what is there, even where a command opens its directory.
+    place.sh("chmod 777 /work").await;
+    let [runs] = &place.runs()[..] else { panic!() };
+    let instance = runs.ancestors().nth(2).unwrap();
+    let mode = fs::metadata(instance).unwrap().mode();
+    assert_eq!(mode & 0o007, 0, "{mode:o}");
+}
