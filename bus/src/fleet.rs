@@ -32,6 +32,15 @@ pub enum Credentials {
     Nkey(PathBuf),
 }
 
+impl Credentials {
+    /// Where it stands.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Jwt(file) | Self::Nkey(file) => file,
+        }
+    }
+}
+
 /// How to reach a fleet.
 #[derive(Debug, Clone)]
 pub struct Connection {

@@ -40,6 +40,7 @@ impl Place {
         let folder = open_folder();
         let settings = Settings {
             dir: Some(folder.path().join("sandbox")),
+            ..Settings::default()
         };
         Self {
             sandbox: Sandbox::new(settings),
@@ -218,6 +219,7 @@ async fn a_directory_is_its_runs_own_and_gone_with_it() {
     drop(place.sandbox);
     let settings = Settings {
         dir: Some(place.folder.path().join("sandbox")),
+        ..Settings::default()
     };
     Sandbox::new(settings).check().await.unwrap();
     assert_eq!(
@@ -752,7 +754,10 @@ async fn a_folder_that_somebody_else_can_write_to_is_refused() {
     fs::create_dir(&dir).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
     let refused = |dir: PathBuf| async move {
-        let sandbox = Sandbox::new(Settings { dir: Some(dir) });
+        let sandbox = Sandbox::new(Settings {
+            dir: Some(dir),
+            ..Settings::default()
+        });
         sandbox.check().await.unwrap_err()
     };
     let told = refused(dir.clone()).await;

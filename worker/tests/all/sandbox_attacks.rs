@@ -3,16 +3,20 @@
 use std::{
     fs,
     os::unix::{
-        fs::{MetadataExt as _, PermissionsExt as _},
+        fs::{MetadataExt as _, PermissionsExt as _, symlink},
         net::UnixDatagram,
     },
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use gatewright_worker::sandbox::Order;
+use gatewright_worker::sandbox::{Order, Sandbox, Settings};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::sandbox::{Place, nameable, order, profile};
+use crate::sandbox::{Place, nameable, order, profile, sh};
 
 /// A socket of a service that a profile's folder holds.
 #[tokio::test]
@@ -88,4 +92,110 @@ async fn no_file_makes_its_user_of_others() {
     let instance = runs.ancestors().nth(2).unwrap();
     let mode = fs::metadata(instance).unwrap().mode();
     assert_eq!(mode & 0o007, 0, "{mode:o}");
+}
+
+/// What is the worker's own is not for commands, whatever a policy says.
+#[tokio::test]
+async fn no_profile_opens_the_workers_own_up() {
+    let folder = nameable();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["state/keys", "conf", "shared/out"] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
+    fs::write(at("conf/worker.nk"), "s3cr3t").unwrap();
+    fs::hard_link(at("conf/worker.nk"), at("shared/other-name")).unwrap();
+    symlink(at("conf"), at("shared/link")).unwrap();
+    let sandbox = Sandbox::new(Settings {
+        dir: Some(at("sandbox")),
+        own: vec![
+            at("state"),
+            at("shared/link/worker.nk"),
+            at("not-yet/config.toml"),
+        ],
+    });
+    sandbox.check().await.unwrap();
+    for name in [
+        "",
+        "/state",
+        "/state/keys",
+        "/conf",
+        "/conf/worker.nk",
+        "/shared/other-name",
+        "/sandbox",
+        "/not-yet",
+    ] {
+        fs::create_dir_all(at("not-yet")).unwrap();
+        for list in ["readable", "writable"] {
+            let path = format!("{}{name}", folder.path().display());
+            let profile = profile(&format!(
+                "[sandbox]\nescalated = 'x'\n[sandbox.profiles.x]\n{list} = ['{path}']\n"
+            ));
+            let asked = Order {
+                profile: Some(profile),
+                ..sh("true")
+            };
+            let refused = sandbox
+                .run(asked)
+                .await
+                .map_or_else(|refused| refused.reason, |ended| format!("{ended:?}"));
+            assert!(refused.contains("worker's own"), "{path}: {refused}");
+        }
+    }
+    let path = at("shared/out");
+    let profile = profile(&format!(
+        "[sandbox]\nescalated = 'x'\n[sandbox.profiles.x]\nwritable = ['{}']\n",
+        path.display()
+    ));
+    let asked = Order {
+        profile: Some(profile),
+        ..sh("ls -l /proc/self/fd")
+    };
+    let ended = sandbox.run(asked).await.unwrap();
+    assert_eq!(ended.exit_code, Some(0), "{ended:?}");
+    // What was opened for it does not reach the command: it would be a way out.
+    assert!(!ended.stdout.text().contains("shared"), "{ended:?}");
+}
+
+/// Somebody with a writable path swaps folders for links just when they are mounted.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_link_is_put_into_a_profiles_path_in_time() {
+    let place = Place::new();
+    let folder = nameable();
+    let at = |name: &str| folder.path().join(name);
+    for (name, text) in [("real", "given"), ("secret", "s3cr3t")] {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("file"), text).unwrap();
+    }
+    symlink(at("secret"), at("swap")).unwrap();
+    let (real, swap) = (at("real"), at("swap"));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let swapping = std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            while !is_over.load(Ordering::Relaxed) {
+                renameat_with(CWD, &real, CWD, &swap, RenameFlags::EXCHANGE).unwrap();
+            }
+        }
+    });
+    let profile = profile(&format!(
+        "[sandbox]\nescalated = 'x'\n[sandbox.profiles.x]\nreadable = ['{}']\n",
+        at("real").display()
+    ));
+    let script = format!("cat {}/file", at("real").display());
+    let mut given = 0;
+    let mut seen = Vec::new();
+    for _ in 0..150 {
+        let asked = Order {
+            profile: Some(Arc::clone(&profile)),
+            ..sh(&script)
+        };
+        if let Ok(ended) = place.sandbox.run(asked).await {
+            given += usize::from(ended.stdout.text() == "given");
+            seen.push(ended.stdout.text());
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    swapping.join().unwrap();
+    assert!(!seen.iter().any(|text| text.contains("s3cr3t")), "{seen:?}");
+    assert!(given > 0, "the swapping was never slow enough");
 }

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    machine::{Folder, Machine, PRLIMIT},
-    site::Site,
+    Jail,
+    machine::{Folder, PRLIMIT},
+    profile::Opened,
 };
 use crate::sandbox::{Limits, Order};
 
@@ -15,6 +16,8 @@ use crate::sandbox::{Limits, Order};
 pub(super) const FILTER_FD: i32 = 3;
 /// Where bubblewrap says how far it came and how the command ended.
 pub(super) const STATUS_FD: i32 = 4;
+/// Where it finds the first of a profile's paths, and the others after it. It closes them all.
+pub(super) const FIRST_OPENED_FD: i32 = 6;
 
 /// Who a command is inside. No number that means anybody outside.
 const ID: &str = "1000";
@@ -45,14 +48,15 @@ const NAMESPACES: [&str; 17] = [
 
 /// The whole command line but the program's name.
 ///
-/// `copies` are the order's programs as they stand in the site.
+/// `copies` are the order's programs as they stand in the site, `opened` the paths of its profile.
 pub(super) fn arguments(
-    machine: &Machine,
-    site: &Site,
+    jail: &Jail,
     directory: &Path,
     copies: &[(impl AsRef<Path>, impl AsRef<Path>)],
+    opened: &[Opened<'_>],
     order: &Order,
 ) -> Vec<OsString> {
+    let Jail { machine, site, .. } = jail;
     let mut line = Line::default();
     line.add(NAMESPACES);
     for (path, folder) in &machine.folders {
@@ -83,16 +87,13 @@ pub(super) fn arguments(
             path.as_ref().as_ref(),
         ]);
     }
-    if let Some(profile) = &order.profile {
-        let sandbox = &profile.profile;
-        for (how, paths) in [
-            ("--ro-bind", &sandbox.readable),
-            ("--bind", &sandbox.writable),
-        ] {
-            for path in paths {
-                line.add([how, path.as_str(), path.as_str()]);
-            }
-        }
+    for (fd, opened) in (FIRST_OPENED_FD..).zip(opened) {
+        let how = if opened.is_writable {
+            "--bind-fd"
+        } else {
+            "--ro-bind-fd"
+        };
+        line.add([how, &fd.to_string(), opened.path]);
     }
     // What bubblewrap made to hold all this is itself a place to write to, without limit, until this.
     line.add(["--remount-ro", "/dev", "--remount-ro", "/"]);

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::sandbox::Unavailable;
@@ -19,6 +20,8 @@ pub(super) struct Machine {
     pub(super) bwrap: PathBuf,
     /// The user (and group) to start it as; the worker's own when absent.
     pub(super) runs_as: Option<u32>,
+    /// Whether it mounts what is open already, or nothing: `--bind-fd`.
+    pub(super) mounts_opened: bool,
     /// The root's folders beside `/usr`, as this system has them.
     pub(super) folders: Vec<(&'static str, Folder)>,
 }
@@ -62,7 +65,12 @@ impl Machine {
                 "mount /proc, and use a kernel with CONFIG_PROC_CHILDREN",
             ));
         }
+        let help = Command::new(&bwrap).arg("--help").output();
         Ok(Self {
+            mounts_opened: help.is_ok_and(|help| {
+                let told = [help.stdout, help.stderr].concat();
+                String::from_utf8_lossy(&told).contains("--ro-bind-fd")
+            }),
             bwrap,
             runs_as: rustix::process::geteuid().is_root().then_some(NOBODY),
             folders: ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]

@@ -3,6 +3,7 @@
 //! - `machine` looks at what there is.
 //! - `site` is where runs have their directories.
 //! - `bwrap` spells the sandbox as bubblewrap's arguments; `filter` is its filter of system calls.
+//! - `profile` opens what the policy gives beside it.
 //! - `process` starts one, listens to it, and ends it with everything in it.
 //! - `usage` watches what it holds.
 
@@ -10,10 +11,11 @@ mod bwrap;
 mod filter;
 mod machine;
 mod process;
+mod profile;
 mod site;
 mod usage;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use gatewright_schemas::{RunId, WorkspaceId};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,8 @@ use super::{Ended, Limits, Order, Settings, Unavailable};
 pub(super) struct Jail {
     machine: Arc<Machine>,
     site: Arc<Site>,
+    /// What no profile may open up.
+    own: Arc<[PathBuf]>,
 }
 
 impl Jail {
@@ -39,6 +43,12 @@ impl Jail {
         let site = Site::open(settings.dir.as_deref(), machine.runs_as, &program)?;
         let jail = Self {
             machine: Arc::new(machine),
+            own: settings
+                .own
+                .iter()
+                .cloned()
+                .chain([site.dir().to_owned()])
+                .collect(),
             site: Arc::new(site),
         };
         jail.try_out().await?;
@@ -82,7 +92,7 @@ impl Jail {
         let work = async move {
             let mut directory = directory.lock_owned().await;
             let new_directory = directory.ensure()?;
-            let process = Process::start(&jail.machine, &jail.site, directory.path(), &order)?;
+            let process = Process::start(&jail, directory.path(), &order)?;
             let ended = process.see_through(&order.limits, &stop).await?;
             if ended
                 .cut

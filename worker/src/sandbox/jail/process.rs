@@ -24,9 +24,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bwrap::{self, FILTER_FD, STATUS_FD},
-    machine::Machine,
-    site::Site,
+    Jail,
+    bwrap::{self, FILTER_FD, FIRST_OPENED_FD, STATUS_FD},
+    profile::{self, Opened},
     usage::{self, Watch},
 };
 use crate::sandbox::{Captured, Cut, Ended, Limits, Order, Unavailable};
@@ -65,18 +65,22 @@ struct Told {
 
 impl Process {
     /// Starts it.
-    pub(super) fn start(
-        machine: &Machine,
-        site: &Site,
-        directory: &Path,
-        order: &Order,
-    ) -> Result<Self, Unavailable> {
-        check_profile(order)?;
+    pub(super) fn start(jail: &Jail, directory: &Path, order: &Order) -> Result<Self, Unavailable> {
+        let opened = match &order.profile {
+            Some(_) if !jail.machine.mounts_opened => {
+                return Err(Unavailable::new(
+                    "this bubblewrap cannot mount what was looked at (`--bind-fd`), which profiles need",
+                    "install bubblewrap 0.10 or later, or Debian 12's with its security updates",
+                ));
+            }
+            Some(profile) => profile::open(profile, &jail.own)?,
+            None => Vec::new(),
+        };
         let watch = Watch::over(directory, &order.limits).map_err(not_started)?;
         let began = Instant::now();
         let (mut child, status) = {
-            let _alone = site.starting();
-            spawn(machine, site, directory, order).map_err(not_started)?
+            let _alone = jail.site.starting();
+            spawn(jail, directory, order, opened).map_err(not_started)?
         };
         let limit = order.limits.output;
         let stdout = child.stdout.take();
@@ -173,11 +177,12 @@ impl Process {
 }
 
 fn spawn(
-    machine: &Machine,
-    site: &Site,
+    jail: &Jail,
     directory: &Path,
     order: &Order,
+    opened: Vec<Opened<'_>>,
 ) -> io::Result<(Child, PipeReader)> {
+    let Jail { machine, site, .. } = jail;
     let mut copies = Vec::new();
     for program in &order.programs {
         copies.push((site.copy_of(program)?, program.path()));
@@ -185,7 +190,7 @@ fn spawn(
     let (status, told) = io::pipe()?;
     let mut command = std::process::Command::new(&machine.bwrap);
     command
-        .args(bwrap::arguments(machine, site, directory, &copies, order))
+        .args(bwrap::arguments(jail, directory, &copies, &opened, order))
         .env_clear()
         .current_dir("/")
         // What ends the worker from a terminal does not end its commands: they are finished or cut off.
@@ -200,12 +205,16 @@ fn spawn(
         parent_fd,
         child_fd,
     };
-    command
-        .fd_mappings(vec![
-            mapped(site.filter()?.into(), FILTER_FD),
-            mapped(told.into(), STATUS_FD),
-        ])
-        .map_err(io::Error::other)?;
+    let mut mappings = vec![
+        mapped(site.filter()?.into(), FILTER_FD),
+        mapped(told.into(), STATUS_FD),
+    ];
+    mappings.extend(
+        (FIRST_OPENED_FD..)
+            .zip(opened)
+            .map(|(fd, opened)| mapped(opened.file.into(), fd)),
+    );
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
     // What the worker inherited, from a supervisor's script say, would reach the command: an open folder is a way out.
     close_fds::set_fds_cloexec_threadsafe(FIRST_OF_OTHERS, &[]);
     let mut command = tokio::process::Command::from(command);
@@ -310,29 +319,6 @@ fn remedy(said: &str) -> &'static str {
     } else {
         "allow unprivileged user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, and of a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
     }
-}
-
-/// What the policy gives must be what it names: a link on the way could lead anywhere.
-fn check_profile(order: &Order) -> Result<(), Unavailable> {
-    let Some(escalated) = &order.profile else {
-        return Ok(());
-    };
-    let profile = &escalated.profile;
-    for path in profile.readable.iter().chain(&profile.writable) {
-        let path = Path::new(path.as_str());
-        let is_itself = path.canonicalize().is_ok_and(|found| found == path);
-        if !is_itself {
-            return Err(Unavailable::new(
-                format!(
-                    "the policy's profile `{}` names `{}`, which is not there or has a symbolic link in it",
-                    escalated.name,
-                    path.display()
-                ),
-                "make the path on every worker's machine, without links",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn not_started(error: impl std::fmt::Display) -> Unavailable {

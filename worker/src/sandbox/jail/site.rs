@@ -42,6 +42,7 @@ const ETC: [(&str, &str, &str); 4] = [
 /// This worker's folder.
 #[derive(Debug)]
 pub(super) struct Site {
+    dir: PathBuf,
     instance: PathBuf,
     /// Who owns the runs' directories; the worker when absent.
     owner: Option<u32>,
@@ -91,12 +92,18 @@ impl Site {
         };
         fill().map_err(failed)?;
         Ok(Self {
+            dir,
             instance,
             owner,
             runs: Mutex::default(),
             starting: Mutex::default(),
             _lock: lock,
         })
+    }
+
+    /// The folder of all workers' folders.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The filter of system calls, opened anew: each sandbox reads its own.
