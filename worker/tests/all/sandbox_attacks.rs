@@ -2,21 +2,28 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _, symlink},
         net::UnixDatagram,
     },
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use gatewright_worker::sandbox::{Order, Sandbox, Settings};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    process::{Pid, Signal, kill_process},
+};
 
-use crate::sandbox::{Place, nameable, order, profile, sh};
+use crate::sandbox::{
+    Place, all_gone, marker, nameable, open_folder, order, processes_with, profile, sh,
+};
 
 /// A socket of a service that a profile's folder holds.
 #[tokio::test]
@@ -198,4 +205,90 @@ async fn no_link_is_put_into_a_profiles_path_in_time() {
     swapping.join().unwrap();
     assert!(!seen.iter().any(|text| text.contains("s3cr3t")), "{seen:?}");
     assert!(given > 0, "the swapping was never slow enough");
+}
+
+/// Tells the next test's worker where its folder is, and what its command sleeps.
+const VICTIM: &str = "GATEWRIGHT_TEST_VICTIM";
+
+/// A worker that is to be killed: it is started by the next test.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "is a part of another"]
+async fn a_worker_to_be_killed() {
+    let told = std::env::var(VICTIM).unwrap();
+    let (folder, marker) = told.split_once(' ').unwrap();
+    let sandbox = Sandbox::new(Settings {
+        dir: Some(folder.into()),
+        ..Settings::default()
+    });
+    sandbox.check().await.unwrap();
+    eprintln!("ready");
+    let _ = sandbox.run(order(&["sleep", marker])).await;
+}
+
+/// bubblewrap asks to be killed with the worker only after it has begun; so it is held up there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_leaves_no_command() {
+    let folder = open_folder();
+    for round in 0..12 {
+        let marker = marker();
+        let dir = folder.path().join("sandbox");
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "sandbox_attacks::a_worker_to_be_killed",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(VICTIM, format!("{} {marker}", dir.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(victim.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "ready"));
+        let bwrap = first_with(&marker);
+        // From the very beginning to when the command runs.
+        std::thread::sleep(Duration::from_micros(300) * round);
+        let _ = kill_process(bwrap, Signal::STOP);
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let _ = kill_process(bwrap, Signal::CONT);
+        // Whatever is left waits for the worker, and runs nothing; the next worker ends it.
+        let began = Instant::now();
+        while processes_with(&marker)
+            .iter()
+            .any(|line| !line.contains("bwrap"))
+        {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{:?}",
+                processes_with(&marker)
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let next = Sandbox::new(Settings {
+            dir: Some(dir),
+            ..Settings::default()
+        });
+        next.check().await.unwrap();
+        all_gone(&marker).await;
+    }
+}
+
+/// The first process that appears with `marker` among its arguments.
+fn first_with(marker: &str) -> Pid {
+    let began = Instant::now();
+    loop {
+        if let Some(line) = processes_with(marker)
+            .into_iter()
+            .find(|line| line.contains("bwrap"))
+        {
+            let pid = line.split(':').next().unwrap().rsplit('/').next().unwrap();
+            return Pid::from_raw(pid.parse().unwrap()).unwrap();
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "no bubblewrap began"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Jail,
-    machine::{Folder, PRLIMIT},
+    machine::{Folder, PRLIMIT, SHELL},
     profile::Opened,
 };
 use crate::sandbox::{Limits, Order};
@@ -16,11 +16,16 @@ use crate::sandbox::{Limits, Order};
 pub(super) const FILTER_FD: i32 = 3;
 /// Where bubblewrap says how far it came and how the command ended.
 pub(super) const STATUS_FD: i32 = 4;
+/// Where the first program in the sandbox waits to be let in.
+pub(super) const GATE_FD: i32 = 5;
 /// Where it finds the first of a profile's paths, and the others after it. It closes them all.
 pub(super) const FIRST_OPENED_FD: i32 = 6;
 
 /// Who a command is inside. No number that means anybody outside.
 const ID: &str = "1000";
+/// Lets nothing run until a line has come from the worker, and nothing ever where the worker is gone. The command gets
+/// its words as they are: the shell reads none of them.
+const GATE: &str = "read -r go <&5 && exec \"$@\" 5<&-";
 /// The run's directory, inside.
 const WORK: &str = "/work";
 
@@ -111,7 +116,7 @@ pub(super) fn arguments(
     }
     line.add(["--seccomp", &FILTER_FD.to_string()]);
     line.add(["--json-status-fd", &STATUS_FD.to_string()]);
-    line.add(["--", PRLIMIT]);
+    line.add(["--", SHELL, "-c", GATE, "gate", PRLIMIT]);
     line.add(limits(&order.limits));
     line.add(["--"]);
     line.add(&order.argv);

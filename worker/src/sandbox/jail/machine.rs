@@ -38,6 +38,9 @@ pub(super) enum Folder {
 /// The program that sets limits, in the sandbox as outside.
 pub(super) const PRLIMIT: &str = "/usr/bin/prlimit";
 
+/// The shell that waits until the command is let in, in the sandbox as outside.
+pub(super) const SHELL: &str = "/bin/sh";
+
 impl Machine {
     /// Looks.
     pub(super) fn look() -> Result<Self, Unavailable> {
@@ -52,11 +55,13 @@ impl Machine {
                     "install it, on Debian with: apt-get install bubblewrap",
                 )
             })?;
-        if !Path::new(PRLIMIT).is_file() {
-            return Err(Unavailable::new(
-                format!("there is no {PRLIMIT}"),
-                "install it, on Debian with: apt-get install util-linux",
-            ));
+        for (program, package) in [(PRLIMIT, "util-linux"), (SHELL, "dash")] {
+            if !Path::new(program).is_file() {
+                return Err(Unavailable::new(
+                    format!("there is no {program}"),
+                    format!("install it, on Debian with: apt-get install {package}"),
+                ));
+            }
         }
         // Without it nobody could tell which processes are in a sandbox, and so what they hold.
         if !Path::new("/proc/thread-self/children").is_file() {

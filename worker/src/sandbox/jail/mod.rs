@@ -6,10 +6,12 @@
 //! - `profile` opens what the policy gives beside it.
 //! - `process` starts one, listens to it, and ends it with everything in it.
 //! - `usage` watches what it holds.
+//! - `orphans` ends what a worker left that was killed.
 
 mod bwrap;
 mod filter;
 mod machine;
+mod orphans;
 mod process;
 mod profile;
 mod site;
@@ -40,7 +42,7 @@ impl Jail {
             let remedy = "run the workers that execute commands on x86-64 or aarch64";
             Unavailable::new(format!("no filter of system calls: {reason}"), remedy)
         })?;
-        let site = Site::open(settings.dir.as_deref(), machine.runs_as, &program)?;
+        let site = Site::open(settings.dir.as_deref(), &machine, &program)?;
         let jail = Self {
             machine: Arc::new(machine),
             own: settings

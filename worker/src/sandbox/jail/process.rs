@@ -3,10 +3,11 @@
 //! The worker starts bubblewrap, which starts process 1 of the sandbox, which starts the command.
 //! When process 1 ends, the system kills everything in the sandbox; and bubblewrap ends only after process 1 has.
 //! So to end it all is to kill process 1, and to wait for bubblewrap is to wait until nothing is left.
-//! Should the worker die, bubblewrap and process 1 are killed by the system.
+//! Should the worker die, bubblewrap and process 1 are killed by the system, once they have asked for it. So the command
+//! is let in only after that: the first program in the sandbox waits for a line from the worker, and ends when none can come.
 
 use std::{
-    io::{self, PipeReader, Read as _},
+    io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
     process::{ExitStatus, Stdio},
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Jail,
-    bwrap::{self, FILTER_FD, FIRST_OPENED_FD, STATUS_FD},
+    bwrap::{self, FILTER_FD, FIRST_OPENED_FD, GATE_FD, STATUS_FD},
     profile::{self, Opened},
     usage::{self, Watch},
 };
@@ -36,6 +37,9 @@ const FIRST_OF_OTHERS: i32 = 3;
 
 /// How often it is looked at what a command holds; less often where looking takes long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether the command can be let in.
+const SETTLES_WITHIN: Duration = Duration::from_millis(1);
 
 /// How long bubblewrap may take to start process 1 before it is killed itself.
 const STARTS_WITHIN: Duration = Duration::from_secs(2);
@@ -49,6 +53,7 @@ pub(super) struct Process {
     outer: u32,
     began: Instant,
     status: PipeReader,
+    entered: JoinHandle<bool>,
     stdout: JoinHandle<Captured>,
     stderr: JoinHandle<Captured>,
     watch: Watch,
@@ -78,7 +83,7 @@ impl Process {
         };
         let watch = Watch::over(directory, &order.limits).map_err(not_started)?;
         let began = Instant::now();
-        let (mut child, status) = {
+        let (mut child, status, gate) = {
             let _alone = jail.site.starting();
             spawn(jail, directory, order, opened).map_err(not_started)?
         };
@@ -90,9 +95,11 @@ impl Process {
             // A command that does not read ends nevertheless, and this with it.
             tokio::spawn(async move { input.write_all(&text).await });
         }
+        let outer = child.id().unwrap_or_default();
         Ok(Self {
-            outer: child.id().unwrap_or_default(),
+            outer,
             child,
+            entered: tokio::spawn(let_in(outer, gate)),
             began,
             status,
             stdout: tokio::spawn(capture(stdout, limit)),
@@ -129,6 +136,9 @@ impl Process {
         let stdout = self.stdout.await.unwrap_or_default();
         let stderr = self.stderr.await.unwrap_or_default();
         let told = Told::read(self.status);
+        // One that has finished is not aborted any more.
+        self.entered.abort();
+        let entered = matches!(self.entered.await, Ok(true));
         if cut.is_none() {
             let watch = self.watch;
             let last = tokio::task::spawn_blocking(move || watch.weigh_directory()).await;
@@ -140,7 +150,8 @@ impl Process {
                     })
                 });
         }
-        if cut.is_none() && told.exit_code.is_none() {
+        // What ended before it was let in was not the command.
+        if cut.is_none() && (told.exit_code.is_none() || !entered) {
             cut = Some(why_not_started(&told, status, &stderr)?);
         }
         Ok(Ended {
@@ -181,13 +192,14 @@ fn spawn(
     directory: &Path,
     order: &Order,
     opened: Vec<Opened<'_>>,
-) -> io::Result<(Child, PipeReader)> {
+) -> io::Result<(Child, PipeReader, PipeWriter)> {
     let Jail { machine, site, .. } = jail;
     let mut copies = Vec::new();
     for program in &order.programs {
         copies.push((site.copy_of(program)?, program.path()));
     }
     let (status, told) = io::pipe()?;
+    let (waiting, gate) = io::pipe()?;
     let mut command = std::process::Command::new(&machine.bwrap);
     command
         .args(bwrap::arguments(jail, directory, &copies, &opened, order))
@@ -208,6 +220,7 @@ fn spawn(
     let mut mappings = vec![
         mapped(site.filter()?.into(), FILTER_FD),
         mapped(told.into(), STATUS_FD),
+        mapped(waiting.into(), GATE_FD),
     ];
     mappings.extend(
         (FIRST_OPENED_FD..)
@@ -219,7 +232,19 @@ fn spawn(
     close_fds::set_fds_cloexec_threadsafe(FIRST_OF_OTHERS, &[]);
     let mut command = tokio::process::Command::from(command);
     let child = command.kill_on_drop(true).spawn()?;
-    Ok((child, status))
+    Ok((child, status, gate))
+}
+
+/// Lets the command in, as soon as it will die with the worker; and says whether it did.
+///
+/// Process 1 first asks to be killed with bubblewrap, as that did before with the worker, and then sleeps until a child ends.
+async fn let_in(outer: u32, mut gate: PipeWriter) -> bool {
+    loop {
+        if usage::has_settled(outer) {
+            return gate.write_all(b"go\n").is_ok();
+        }
+        tokio::time::sleep(SETTLES_WITHIN).await;
+    }
 }
 
 /// Kills process 1 of the sandbox, if there is one.

@@ -18,6 +18,7 @@ use std::{
 
 use gatewright_schemas::{RunId, WorkspaceId};
 
+use super::{machine::Machine, orphans};
 use crate::sandbox::{Program, Unavailable};
 
 /// How long the directory of a run is kept in which nothing was executed. A run that waits for a person is not forgotten sooner.
@@ -64,9 +65,10 @@ impl Site {
     /// Makes this worker's folder, and removes those of workers that are gone.
     pub(super) fn open(
         dir: Option<&Path>,
-        owner: Option<u32>,
+        machine: &Machine,
         filter: &[u8],
     ) -> Result<Self, Unavailable> {
+        let owner = machine.runs_as;
         let own_id = rustix::process::geteuid().as_raw();
         let dir = dir.map_or_else(
             || std::env::temp_dir().join(format!("gatewright-sandbox-{own_id}")),
@@ -79,7 +81,7 @@ impl Site {
             )
         };
         make_own(&dir, own_id).map_err(failed)?;
-        sweep(&dir).map_err(failed)?;
+        sweep(&dir, &machine.bwrap).map_err(failed)?;
         let (instance, lock) = new_instance(&dir, owner).map_err(failed)?;
         let fill = || {
             open_folder(&instance.join("runs"))?;
@@ -300,7 +302,7 @@ fn new_instance(dir: &Path, owner: Option<u32>) -> io::Result<(PathBuf, File)> {
 }
 
 /// Removes the folders of workers that are gone: nobody holds their locks.
-fn sweep(dir: &Path) -> io::Result<()> {
+fn sweep(dir: &Path, bwrap: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let instance = entry?.path();
         let Ok(lock) = File::open(instance.join("lock")) else {
@@ -314,6 +316,7 @@ fn sweep(dir: &Path) -> io::Result<()> {
             continue;
         };
         if lock.try_lock().is_ok() {
+            orphans::end(&instance, bwrap);
             remove_tree(&instance);
         }
     }

@@ -259,11 +259,20 @@ pub(super) fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Whether process 1 of the sandbox has a child and sleeps until that ends.
+pub(super) fn has_settled(outer: u32) -> bool {
+    children(outer)
+        .first()
+        .is_some_and(|first| !children(*first).is_empty() && state(*first) == Some('S'))
+}
+
+/// The letter that tells what the process does; of one that is gone there is none.
+fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Whether the process has ended.
 fn is_gone(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    matches!(state(pid), None | Some('Z' | 'X'))
 }
