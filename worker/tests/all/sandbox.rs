@@ -552,7 +552,7 @@ fn greedy() -> Vec<(&'static str, &'static str, Option<&'static str>)> {
         (
             "memory",
             "perl -e 'my $x = \"x\" x (200 << 20); sleep 60'",
-            Some("memory"),
+            None,
         ),
         (
             "memory of many",

@@ -15,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gatewright_worker::sandbox::{Order, Sandbox, Settings};
+use gatewright_worker::sandbox::{Cut, Ended, Limits, Order, Sandbox, Settings};
 use rustix::{
     fs::{CWD, RenameFlags, renameat_with},
     process::{Pid, Signal, kill_process},
 };
 
 use crate::sandbox::{
-    Place, all_gone, marker, nameable, open_folder, order, processes_with, profile, sh,
+    MIB, Place, all_gone, marker, nameable, open_folder, order, processes_with, profile, sh, within,
 };
 
 /// A socket of a service that a profile's folder holds.
@@ -290,5 +290,154 @@ fn first_with(marker: &str) -> Pid {
             began.elapsed() < Duration::from_secs(20),
             "no bubblewrap began"
         );
+    }
+}
+
+fn small() -> Limits {
+    Limits {
+        time: Duration::from_secs(8),
+        disk: 16 * MIB,
+        files: 1000,
+        memory: 128 * MIB,
+        address_space: 1024 * MIB,
+        file_size: 40 * MIB,
+        processes: 40,
+        open_files: 200,
+        temporary: 16 * MIB,
+        ..Limits::default()
+    }
+}
+
+/// What comes of whoever takes too much.
+#[derive(Debug, PartialEq)]
+enum Fate {
+    /// The system refuses it, and it ends with this code.
+    Told(i32),
+    /// It is killed for what it holds.
+    Killed,
+    Other,
+}
+
+fn fate(ended: &Ended) -> Fate {
+    match (&ended.cut, ended.exit_code) {
+        (None, Some(code)) if code != 0 => Fate::Told(code),
+        (Some(Cut::Memory { .. } | Cut::Disk { .. }), _) => Fate::Killed,
+        _ => Fate::Other,
+    }
+}
+
+/// Fills `$len` bytes of memory at `$at`, giving back every MiB of it at once: no process then has it.
+fn fill_and_give_back() -> String {
+    format!(
+        "open(my $z, \"<\", \"/dev/zero\"); for (0 .. ($len >> 20) - 1) {{ my $to = $at + ($_ << 20); syscall({}, fileno($z) + 0, $to, 1 << 20) == 1 << 20 or exit 4; syscall({}, $to, 1 << 20, 4) == 0 or exit 5 }} sleep 60",
+        libc::SYS_read,
+        libc::SYS_madvise
+    )
+}
+
+fn hidden_memory() -> Vec<(&'static str, String, Fate)> {
+    let (map, protect) = (libc::SYS_mmap, libc::SYS_mprotect);
+    let fill = fill_and_give_back();
+    vec![
+        (
+            "shared memory without a name, given back",
+            format!("my $len = 200 << 20; my $at = syscall({map}, 0, $len, 3, 0x21, -1, 0); $at > 0 or exit 3; {fill}"),
+            Fate::Told(3),
+        ),
+        (
+            "the same, by way of a device",
+            format!("open(my $d, \"+<\", \"/dev/zero\") or exit 2; my $len = 200 << 20; my $at = syscall({map}, 0, $len, 3, 1, fileno($d) + 0, 0); $at > 0 or exit 3; {fill}"),
+            Fate::Told(3),
+        ),
+        (
+            "a process whose first thread has ended",
+            format!("use threads; fork for 1 .. 2; threads->create(sub {{ my @x; push @x, \"x\" x (1 << 20) for 1 .. 50; sleep 60 }}); select(undef, undef, undef, 0.01); syscall({}, 0)", libc::SYS_exit),
+            Fate::Killed,
+        ),
+        (
+            "buffers of pairs of sockets",
+            "use Socket; use IO::Handle; fork for 1 .. 2; for (1 .. 90) { socketpair(my $a, my $b, AF_UNIX, SOCK_STREAM, 0) or exit 3; push @s, $a, $b; for ($a, $b) { $_->blocking(0); 1 while syswrite($_, \"x\" x 4096) } } sleep 60".into(),
+            Fate::Killed,
+        ),
+        (
+            "mappings without number",
+            format!("fork for 1 .. 3; my $n = 50000; my $at = syscall({map}, 0, $n << 12, 0, 0x22, -1, 0); $at > 0 or exit 3; for (0 .. $n / 2 - 1) {{ syscall({protect}, $at + ($_ << 13), 4096, 1) == 0 or exit 4 }} sleep 60"),
+            Fate::Killed,
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_memory_is_hidden() {
+    let place = Place::new();
+    let mut wrong = Vec::new();
+    for (name, script, expected) in hidden_memory() {
+        let ended = place
+            .run(within(order(&["perl", "-e", &script]), small()))
+            .await;
+        if fate(&ended) != expected {
+            wrong.push(format!("{name}: {ended:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A page that a pipe holds on to keeps all of the large page alive that it was a part of.
+#[tokio::test]
+async fn no_page_is_put_into_a_pipe() {
+    let place = Place::new();
+    let pipe = "pipe(my $r, my $w) or exit 2; pipe(my $r2, my $w2); open(my $f, \"<\", \"/usr/bin/env\"); my $x = \"x\" x 4096;";
+    for (call, arguments) in [
+        (
+            libc::SYS_vmsplice,
+            "fileno($w) + 0, pack(\"PQ\", $x, 4096), 1, 0",
+        ),
+        (
+            libc::SYS_splice,
+            "fileno($f) + 0, 0, fileno($w) + 0, 0, 4096, 0",
+        ),
+        (
+            libc::SYS_sendfile,
+            "fileno($w) + 0, fileno($f) + 0, 0, 4096",
+        ),
+        (libc::SYS_tee, "fileno($r) + 0, fileno($w2) + 0, 1, 0"),
+    ] {
+        let script =
+            format!("{pipe} syswrite($w, \"x\"); exit(syscall({call}, {arguments}) > 0 ? 0 : 3)");
+        let outside = Command::new("perl").args(["-e", &script]).output().unwrap();
+        assert!(outside.status.success(), "{script}: {outside:?}");
+        let ended = place.run(order(&["perl", "-e", &script])).await;
+        assert_eq!(ended.exit_code, Some(3), "{script}: {ended:?}");
+    }
+}
+
+/// Files without a name, held where only one thread of a process has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_without_a_name_is_hidden() {
+    let place = Place::new();
+    let hold = "for my $n (1 .. 40) { open(my $f, \"+>\", \"f$n\") or exit 1; unlink \"f$n\"; push @f, $f; print $f \"x\" x (1 << 20); $f->flush } sleep 60";
+    for (name, script, expected) in [
+        (
+            "a table of open files of the thread's own",
+            format!(
+                "threads->create(sub {{ syscall({}, 500, 500, 2) == 0 or exit 3; {hold} }})->join",
+                libc::SYS_close_range
+            ),
+            Fate::Told(3),
+        ),
+        (
+            "a process whose first thread has ended",
+            format!(
+                "threads->create(sub {{ select(undef, undef, undef, 0.2); {hold} }}); syscall({}, 0)",
+                libc::SYS_exit
+            ),
+            Fate::Killed,
+        ),
+    ] {
+        let script = format!("use threads; use IO::Handle; {script}");
+        let ended = place
+            .run(within(order(&["perl", "-e", &script]), small()))
+            .await;
+        assert_eq!(fate(&ended), expected, "{name}: {ended:?}");
     }
 }

@@ -82,6 +82,8 @@ pub(super) fn arguments(
     let temporary = order.limits.temporary.to_string();
     let shared = (order.limits.temporary / 8).max(4096).to_string();
     line.add(["--proc", "/proc", "--dev", "/dev"]);
+    // It reads the same. Mapped, the other is shared memory without a name, which this cannot be.
+    line.add(["--dev-bind", "/dev/full", "/dev/zero"]);
     line.add(["--size", &shared, "--perms", "1777", "--tmpfs", "/dev/shm"]);
     line.add(["--size", &temporary, "--perms", "1777", "--tmpfs", "/tmp"]);
     line.add([OsStr::new("--bind"), directory.as_ref(), WORK.as_ref()]);
@@ -124,11 +126,13 @@ pub(super) fn arguments(
 }
 
 /// Hard limits, which nobody in the sandbox can raise again.
-fn limits(limits: &Limits) -> [String; 8] {
+fn limits(limits: &Limits) -> [String; 10] {
     // For each process; what it may take in all is the time times the processors.
     let seconds = limits.time.as_secs() + 2;
     [
         format!("--as={}", limits.address_space),
+        // So that no process by itself has more than all may have, however short the time.
+        format!("--data={}", limits.memory),
         format!("--cpu={seconds}"),
         "--core=0".into(),
         format!("--fsize={}", limits.file_size),
@@ -136,6 +140,8 @@ fn limits(limits: &Limits) -> [String; 8] {
         format!("--nproc={}", limits.processes),
         "--memlock=65536".into(),
         "--msgqueue=0".into(),
+        // Timers and signals that wait.
+        "--sigpending=1024".into(),
     ]
 }
 

@@ -50,6 +50,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_memfd_secret,
     libc::SYS_shmget,
     libc::SYS_shmat,
+    libc::SYS_io_setup,
     libc::SYS_msgget,
     libc::SYS_semget,
     libc::SYS_mq_open,
@@ -133,6 +134,13 @@ const ANSWERED: &[(libc::c_long, i32)] = &[
     // Their arguments are in memory, where no filter looks.
     (libc::SYS_clone3, libc::ENOSYS),
     (libc::SYS_openat2, libc::ENOSYS),
+    // Rules without number, in memory that nobody counts.
+    (libc::SYS_landlock_create_ruleset, libc::ENOSYS),
+    // A page in a pipe keeps the large page alive that it was a part of, and nobody counts either. Programs then copy.
+    (libc::SYS_splice, libc::EINVAL),
+    (libc::SYS_vmsplice, libc::EINVAL),
+    (libc::SYS_tee, libc::EINVAL),
+    (libc::SYS_sendfile, libc::EINVAL),
 ];
 
 /// Calls that give a file a mode, and which argument it is.
@@ -205,6 +213,21 @@ fn rules() -> Result<Rules, BackendError> {
         let is_that = Condition(1, SeccompCmpOp::Eq, request);
         refuse_if(libc::SYS_ioctl, &[is_that])?;
     }
+    // A thread with open files of its own, which are not where those of its process are looked for.
+    let flags = number(libc::CLONE_THREAD | libc::CLONE_FILES);
+    let parts = SeccompCmpOp::MaskedEq(flags);
+    let parts = Condition(0, parts, number(libc::CLONE_THREAD));
+    refuse_if(libc::SYS_clone, &[parts])?;
+    refuse_if(
+        libc::SYS_close_range,
+        &[Condition::has(2, 2 /* CLOSE_RANGE_UNSHARE */)],
+    )?;
+    // Shared memory that is in no file stays when it is given back, and nobody then has it.
+    let nameless = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    refuse_if(libc::SYS_mmap, &[Condition::has(3, nameless)])?;
+    // Pipes larger than they are counted.
+    let resizes = Condition(1, SeccompCmpOp::Eq, number(libc::F_SETPIPE_SZ));
+    refuse_if(libc::SYS_fcntl, &[resizes])?;
     // Files that make somebody of whoever executes them; by `open` only where it makes a file.
     for bit in [0o4000, 0o2000] {
         for (call, argument) in WITH_MODE.iter().chain(WITH_MODE_HERE) {

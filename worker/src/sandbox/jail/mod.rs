@@ -5,7 +5,7 @@
 //! - `bwrap` spells the sandbox as bubblewrap's arguments; `filter` is its filter of system calls.
 //! - `profile` opens what the policy gives beside it.
 //! - `process` starts one, listens to it, and ends it with everything in it.
-//! - `usage` watches what it holds.
+//! - `usage` watches what it holds; `processes` finds those of a sandbox.
 //! - `orphans` ends what a worker left that was killed.
 
 mod bwrap;
@@ -13,6 +13,7 @@ mod filter;
 mod machine;
 mod orphans;
 mod process;
+mod processes;
 mod profile;
 mod site;
 mod usage;

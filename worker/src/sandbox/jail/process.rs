@@ -27,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Jail,
     bwrap::{self, FILTER_FD, FIRST_OPENED_FD, GATE_FD, STATUS_FD},
+    processes,
     profile::{self, Opened},
-    usage::{self, Watch},
+    usage::Watch,
 };
 use crate::sandbox::{Captured, Cut, Ended, Limits, Order, Unavailable};
 
@@ -240,7 +241,7 @@ fn spawn(
 /// Process 1 first asks to be killed with bubblewrap, as that did before with the worker, and then sleeps until a child ends.
 async fn let_in(outer: u32, mut gate: PipeWriter) -> bool {
     loop {
-        if usage::has_settled(outer) {
+        if processes::has_settled(outer) {
             return gate.write_all(b"go\n").is_ok();
         }
         tokio::time::sleep(SETTLES_WITHIN).await;
@@ -249,7 +250,7 @@ async fn let_in(outer: u32, mut gate: PipeWriter) -> bool {
 
 /// Kills process 1 of the sandbox, if there is one.
 fn kill_first_process(outer: u32) -> bool {
-    let first = || usage::children(outer).into_iter().next();
+    let first = || processes::children(outer).into_iter().next();
     let Some(pid) = first() else { return false };
     let Some(name) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return false;
@@ -261,11 +262,22 @@ fn kill_first_process(outer: u32) -> bool {
     first() == Some(pid) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
 }
 
-async fn keep_watch(mut watch: Watch, outer: u32) -> Cut {
+/// Looks at memory by itself, too: who has many files does not keep anybody from seeing it.
+async fn keep_watch(watch: Watch, outer: u32) -> Cut {
+    tokio::select! {
+        cut = look_on(watch.clone(), move |watch| watch.look_at_memory(outer)) => cut,
+        cut = look_on(watch, move |watch| watch.look(outer)) => cut,
+    }
+}
+
+async fn look_on(
+    mut watch: Watch,
+    look: impl Fn(&mut Watch) -> Option<Cut> + Copy + Send + 'static,
+) -> Cut {
     loop {
         tokio::time::sleep(LOOK_EVERY.max(watch.took * 10)).await;
         let looked = tokio::task::spawn_blocking(move || {
-            let cut = watch.look(outer);
+            let cut = look(&mut watch);
             (watch, cut)
         });
         match looked.await {
