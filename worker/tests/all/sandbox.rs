@@ -314,6 +314,15 @@ fn escapes(place: &Place) -> Vec<Escape> {
             "another process's files, by way of its root",
             "ls /proc/1/root/home",
         ),
+        bold(
+            "the memory of process 1, which no limit holds",
+            "perl -e 'open(my $m, \"+<\", \"/proc/1/mem\") or exit 1'",
+        ),
+        bold(
+            "the same, by way of its thread",
+            "perl -e 'open(my $m, \"+<\", \"/proc/1/task/1/mem\") or exit 1'",
+        ),
+        bold("another stack", "ulimit -s unlimited"),
         bold("a new namespace", "unshare --user true"),
         bold(
             "a new mount namespace",

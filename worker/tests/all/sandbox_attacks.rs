@@ -295,7 +295,7 @@ fn first_with(marker: &str) -> Pid {
 
 fn small() -> Limits {
     Limits {
-        time: Duration::from_secs(8),
+        time: Duration::from_secs(20),
         disk: 16 * MIB,
         files: 1000,
         memory: 128 * MIB,
@@ -348,6 +348,16 @@ fn hidden_memory() -> Vec<(&'static str, String, Fate)> {
             "the same, by way of a device",
             format!("open(my $d, \"+<\", \"/dev/zero\") or exit 2; my $len = 200 << 20; my $at = syscall({map}, 0, $len, 3, 1, fileno($d) + 0, 0); $at > 0 or exit 3; {fill}"),
             Fate::Told(3),
+        ),
+        (
+            "memory that grows downwards, which is no data to the system",
+            format!("my $at = syscall({map}, 0, 200 << 20, 3, 0x122, -1, 0); $at > 0 or exit 3; sleep 60"),
+            Fate::Told(3),
+        ),
+        (
+            "locks without number",
+            "fork for 1 .. 4; my @l = map { pack(\"ssx4qqlx4\", 1, 0, $_ * 2, 1, 0) } reverse 1 .. 600; for my $n (1 .. 60) { open($f[$n], \"+>\", \"l$$-$n\") or exit 2; for my $l (@l) { fcntl($f[$n], 6, $l) or exit 3 } } sleep 60".into(),
+            Fate::Killed,
         ),
         (
             "a process whose first thread has ended",
@@ -440,4 +450,11 @@ async fn no_file_without_a_name_is_hidden() {
             .await;
         assert_eq!(fate(&ended), expected, "{name}: {ended:?}");
     }
+}
+
+/// However fast it takes memory: what the system kills where there is none left is in the sandbox.
+#[tokio::test]
+async fn the_system_kills_commands_first() {
+    let told = Place::new().sh("cat /proc/self/oom_score_adj").await;
+    assert_eq!(told.stdout.text(), "1000\n");
 }

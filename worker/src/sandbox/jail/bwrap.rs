@@ -82,6 +82,9 @@ pub(super) fn arguments(
     let temporary = order.limits.temporary.to_string();
     let shared = (order.limits.temporary / 8).max(4096).to_string();
     line.add(["--proc", "/proc", "--dev", "/dev"]);
+    // Process 1 is bubblewrap's own, without the limits below and of the same user: its memory must not be written to.
+    line.add(["--size", "4096", "--perms", "0555", "--tmpfs", "/proc/1"]);
+    line.add(["--remount-ro", "/proc/1"]);
     // It reads the same. Mapped, the other is shared memory without a name, which this cannot be.
     line.add(["--dev-bind", "/dev/full", "/dev/zero"]);
     line.add(["--size", &shared, "--perms", "1777", "--tmpfs", "/dev/shm"]);
@@ -126,7 +129,7 @@ pub(super) fn arguments(
 }
 
 /// Hard limits, which nobody in the sandbox can raise again.
-fn limits(limits: &Limits) -> [String; 10] {
+fn limits(limits: &Limits) -> [String; 11] {
     // For each process; what it may take in all is the time times the processors.
     let seconds = limits.time.as_secs() + 2;
     [
@@ -139,6 +142,8 @@ fn limits(limits: &Limits) -> [String; 10] {
         format!("--nofile={}", limits.open_files),
         format!("--nproc={}", limits.processes),
         "--memlock=65536".into(),
+        // The system does not take it for data.
+        "--stack=8388608:67108864".into(),
         "--msgqueue=0".into(),
         // Timers and signals that wait.
         "--sigpending=1024".into(),

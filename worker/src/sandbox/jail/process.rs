@@ -39,6 +39,9 @@ const FIRST_OF_OTHERS: i32 = 3;
 /// How often it is looked at what a command holds; less often where looking takes long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// And never less often than this: who holds very many things is not to be alone with them.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(2);
+
 /// How often it is looked whether the command can be let in.
 const SETTLES_WITHIN: Duration = Duration::from_millis(1);
 
@@ -242,6 +245,7 @@ fn spawn(
 async fn let_in(outer: u32, mut gate: PipeWriter) -> bool {
     loop {
         if processes::has_settled(outer) {
+            processes::offer_to_the_killer(outer);
             return gate.write_all(b"go\n").is_ok();
         }
         tokio::time::sleep(SETTLES_WITHIN).await;
@@ -275,7 +279,8 @@ async fn look_on(
     look: impl Fn(&mut Watch) -> Option<Cut> + Copy + Send + 'static,
 ) -> Cut {
     loop {
-        tokio::time::sleep(LOOK_EVERY.max(watch.took * 10)).await;
+        let pause = (watch.took * 10).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
+        tokio::time::sleep(pause).await;
         let looked = tokio::task::spawn_blocking(move || {
             let cut = look(&mut watch);
             (watch, cut)

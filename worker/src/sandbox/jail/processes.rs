@@ -5,11 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The processes of the command: all in the sandbox but its process 1, which is bubblewrap's own.
-pub(super) fn commands(outer: u32) -> Vec<u32> {
-    let first: Vec<u32> = children(outer);
+/// All processes in the sandbox: first its process 1, which is bubblewrap's own, then the command's.
+pub(super) fn inside(outer: u32) -> Vec<u32> {
     let mut found: Vec<u32> = Vec::new();
-    let mut next: Vec<u32> = first.into_iter().flat_map(children).collect();
+    let mut next: Vec<u32> = children(outer);
     while let Some(pid) = next.pop() {
         found.push(pid);
         next.extend(children(pid));
@@ -39,6 +38,14 @@ pub(super) fn has_settled(outer: u32) -> bool {
     children(outer).first().is_some_and(|first| {
         !children(*first).is_empty() && state(&PathBuf::from(format!("/proc/{first}"))) == Some('S')
     })
+}
+
+/// Where memory is short the system is to kill what is in the sandbox, and nobody else. Children inherit it.
+pub(super) fn offer_to_the_killer(outer: u32) {
+    for pid in inside(outer) {
+        // Whoever may not be told is not made worse by it.
+        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), "1000");
+    }
 }
 
 /// Where the system tells of the process: with its first thread, or where that has ended, with another. Nowhere when all have.

@@ -20,7 +20,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::processes::{commands, living};
+use super::processes::{inside, living};
 use crate::sandbox::{Cut, Limits};
 
 /// How many looks in a row may fail: while a process begins it cannot be looked into.
@@ -34,6 +34,9 @@ const PIPE: u64 = 64 * 1024;
 
 /// More than the system needs to know of one mapping.
 const MAPPING: u64 = 1024;
+
+/// The same of a lock on a part of a file.
+const LOCK: u64 = 256;
 
 /// Looks at what one command holds.
 #[derive(Debug, Clone)]
@@ -115,9 +118,13 @@ impl Watch {
         }
         let mut seen = HashSet::new();
         let mut has_looked_at_temporary = false;
-        for_each_command(outer, |process| {
+        let all = inside(outer);
+        for_each(&all, |process| {
             weight.memory += memory_of(process)?;
-            self.weigh_held(process, &mut seen, &mut weight)?;
+            self.weigh_held(process, &mut seen, &mut weight)
+        })?;
+        // Process 1 begins where it still sees the machine's own folders.
+        for_each(all.get(1..).unwrap_or_default(), |process| {
             if !has_looked_at_temporary {
                 weight.files += files_in_memory(process)?;
                 has_looked_at_temporary = true;
@@ -129,7 +136,7 @@ impl Watch {
 
     fn weigh_memory(&self, outer: u32) -> io::Result<Option<Cut>> {
         let mut weight = Weight::default();
-        for_each_command(outer, |process| {
+        for_each(&inside(outer), |process| {
             weight.memory += memory_of(process)?;
             Ok(())
         })?;
@@ -185,6 +192,20 @@ impl Watch {
         Ok(weight)
     }
 
+    /// Adds the locks that are held on parts of a file: there may be as many as it has bytes.
+    fn weigh_locks(&self, told: &Path, weight: &mut Weight) {
+        // One that was closed just now holds none.
+        let Ok(told) = File::open(told) else { return };
+        for line in BufReader::new(told).lines().map_while(Result::ok) {
+            if line.starts_with("lock:") {
+                weight.memory += LOCK;
+            }
+            if self.too_much(weight).is_some() {
+                break;
+            }
+        }
+    }
+
     /// Adds the files that the process holds although they have no name any more, open ones and mapped ones; and the memory
     /// that the system has in use for what it holds. `seen` are devices and inodes: others may hold the same.
     fn weigh_held(
@@ -194,10 +215,14 @@ impl Watch {
         weight: &mut Weight,
     ) -> io::Result<()> {
         for entry in fs::read_dir(process.join("fd"))? {
+            let entry = entry?;
             // Of the open file itself, whatever it is called.
-            let Ok(found) = fs::metadata(entry?.path()) else {
+            let Ok(found) = fs::metadata(entry.path()) else {
                 continue;
             };
+            if found.is_file() {
+                self.weigh_locks(&process.join("fdinfo").join(entry.file_name()), weight);
+            }
             let is_nameless = found.nlink() == 0 && found.dev() == self.device;
             let (bytes, memory) = match FileType::from_raw_mode(found.mode()) {
                 FileType::RegularFile if is_nameless => (found.blocks() * BLOCK, 0),
@@ -229,11 +254,11 @@ impl Watch {
     }
 }
 
-/// Calls it for every process of the command, with where the system tells of it.
+/// Calls it for each of the processes, with where the system tells of it.
 ///
 /// Errors: one that goes on cannot be looked into.
-fn for_each_command(outer: u32, mut look: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
-    for pid in commands(outer) {
+fn for_each(all: &[u32], mut look: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    for &pid in all {
         let Some(process) = living(pid) else { continue };
         match look(&process) {
             // Not for the reason that it ended just now.
