@@ -59,7 +59,8 @@ pub async fn show(alive: impl Fn() -> bool) {
     }
 }
 
-fn file() -> Option<PathBuf> {
+/// The file, where one is named.
+pub fn file() -> Option<PathBuf> {
     std::env::var_os(FILE)
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)

@@ -161,6 +161,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// How the log is written.
     pub log: LogFormat,
+    /// The file in which some of this stands, where one was named.
+    pub file: Option<PathBuf>,
     /// What a worker is set to.
     pub worker: WorkerSettings,
     /// The file of a `gatewright dev` from which the addresses come, where nothing else named any.
@@ -221,8 +223,10 @@ impl Settings {
             names = names.or(Names::new(&found.prefix).ok());
             from_dev = Some(path);
         }
+        let file = reader.file().map(PathBuf::from);
         reader.finish()?;
         Ok(Self {
+            file,
             nats_url: nats_url.unwrap_or_else(|| DEFAULT_NATS_URL.into()),
             nats_credentials,
             names: names.unwrap_or_default(),

@@ -40,6 +40,9 @@ pub struct Settings {
     ///
     /// Every folder on the way must be open to all (`x`), since commands run as nobody where the worker is root.
     pub dir: Option<PathBuf>,
+    /// Files and folders of the worker's own (credentials, settings, its program) which no profile may open up,
+    /// nor what holds them or is below them. `dir` need not be among them.
+    pub own: Vec<PathBuf>,
 }
 
 /// Makes sandboxes. One for each worker; it looks at the machine when it is first asked.
