@@ -84,6 +84,14 @@ async fn no_file_makes_its_user_of_others() {
             libc::SYS_openat2
         ),
     ] {
+        let outside = tempfile::tempdir().unwrap();
+        let told = Command::new("sh")
+            .args(["-c", attempt])
+            .current_dir(outside.path())
+            .output()
+            .unwrap();
+        let mode = fs::metadata(outside.path().join("s")).map_or(0, |found| found.mode());
+        assert_ne!(mode & 0o6000, 0, "is no real attempt: {attempt}: {told:?}");
         let ended = place.sh(&format!("rm -f s; {attempt}")).await;
         let [runs] = &place.runs()[..] else { panic!() };
         let mode = fs::metadata(runs.join("r1/s")).map_or(0, |found| found.mode());
