@@ -32,6 +32,9 @@ use crate::{
 /// A worker that was silent for longer does not count as alive; it beats every second.
 pub const SILENT_AFTER: Duration = Duration::from_secs(10);
 
+/// What holds where the system bounds nothing: a fact of this machine, and what to do.
+pub const MEMORY_IS_NOT_BOUND: &str = "their memory is looked at some times a second and not bounded by the system: run the worker where its cgroup has a limit (MemoryMax= of a systemd service, --memory of a container), which holds for its commands, too";
+
 /// Take runs of some zones until told to stop; or list the workers.
 ///
 /// At SIGTERM or Ctrl-C it takes no more runs, finishes or hands back those that it holds, and signs off.
@@ -85,7 +88,17 @@ async fn work(context: Context) -> Result<Exit> {
         return Ok(Exit::Ok);
     };
     match sandbox.check().await {
-        Ok(()) => tracing::info!("commands can be executed in a sandbox"),
+        Ok(()) => match sandbox::memory_bound() {
+            Some(bytes) => {
+                tracing::info!(
+                    memory_bound = bytes,
+                    "commands can be executed in a sandbox"
+                );
+            }
+            None => {
+                tracing::warn!("commands can be executed in a sandbox, but {MEMORY_IS_NOT_BOUND}");
+            }
+        },
         Err(unavailable) => {
             tracing::warn!(remedy = %unavailable.remedy, "{unavailable}; calls that execute commands will fail");
         }

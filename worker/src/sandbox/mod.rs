@@ -15,6 +15,7 @@
 //!
 //! Not here: whether a command may run (`policy`), what its output means (`tool`).
 
+mod bound;
 mod ended;
 #[cfg(target_os = "linux")]
 mod jail;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use gatewright_schemas::{RunId, WorkspaceId};
 use tokio::sync::OnceCell;
 
+pub use bound::memory_bound;
 pub use ended::{Captured, Cut, Ended};
 pub use order::{Limits, Order, Program, UnusableProgram};
 

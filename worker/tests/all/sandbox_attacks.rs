@@ -84,6 +84,14 @@ async fn no_file_makes_its_user_of_others() {
             libc::SYS_openat2
         ),
     ] {
+        let outside = tempfile::tempdir().unwrap();
+        let told = Command::new("sh")
+            .args(["-c", attempt])
+            .current_dir(outside.path())
+            .output()
+            .unwrap();
+        let mode = fs::metadata(outside.path().join("s")).map_or(0, |found| found.mode());
+        assert_ne!(mode & 0o6000, 0, "is no real attempt: {attempt}: {told:?}");
         let ended = place.sh(&format!("rm -f s; {attempt}")).await;
         let [runs] = &place.runs()[..] else { panic!() };
         let mode = fs::metadata(runs.join("r1/s")).map_or(0, |found| found.mode());
@@ -457,4 +465,26 @@ async fn no_file_without_a_name_is_hidden() {
 async fn the_system_kills_commands_first() {
     let told = Place::new().sh("cat /proc/self/oom_score_adj").await;
     assert_eq!(told.stdout.text(), "1000\n");
+}
+
+/// Nobody looks as often as a disk can be filled by calls that write nothing.
+#[tokio::test]
+async fn no_space_is_taken_without_being_written() {
+    let place = Place::new();
+    // `struct space_resv`, for `FS_IOC_RESVSP`, `FS_IOC_RESVSP64` and `FS_IOC_ZERO_RANGE`.
+    for request in [0x4030_5828_u32, 0x4030_582a, 0x4030_5839] {
+        let script = format!(
+            "open(my $f, \"+>\", \"f\") or exit 2; my $r = pack(\"ssx4qqlLx16\", 0, 0, 0, 1 << 20, 0, 0); ioctl($f, {request}, $r) or exit 3"
+        );
+        let ended = place.run(order(&["perl", "-e", &script])).await;
+        assert_eq!(ended.exit_code, Some(3), "{request:x}: {ended:?}");
+    }
+}
+
+/// A part of the system in which a way out of sandboxes was found, and that nobody needs.
+#[tokio::test]
+async fn nothing_is_sent_out_of_band() {
+    let script = "use Socket; socketpair(my $a, my $b, AF_UNIX, SOCK_STREAM, 0) or exit 2; send($a, \"x\", MSG_OOB) or exit 3";
+    let ended = Place::new().run(order(&["perl", "-e", script])).await;
+    assert_eq!(ended.exit_code, Some(3), "{ended:?}");
 }

@@ -143,6 +143,17 @@ const ANSWERED: &[(libc::c_long, i32)] = &[
     (libc::SYS_sendfile, libc::EINVAL),
 ];
 
+/// `ioctl`s that are refused.
+const REFUSED_REQUESTS: [u64; 5] = [
+    // Typing into a terminal that somebody else reads.
+    0x5412, /* TIOCSTI */
+    0x541C, /* TIOCLINUX */
+    // What `fallocate` does.
+    0x4030_5828, /* FS_IOC_RESVSP */
+    0x4030_582a, /* FS_IOC_RESVSP64 */
+    0x4030_5839, /* FS_IOC_ZERO_RANGE */
+];
+
 /// Calls that give a file a mode, and which argument it is.
 const WITH_MODE: &[(libc::c_long, u8)] = &[
     (libc::SYS_fchmod, 1),
@@ -208,8 +219,9 @@ fn rules() -> Result<Rules, BackendError> {
         libc::SYS_sendto,
         &[Condition(4, SeccompCmpOp::Ne, 0 /* an address */)],
     )?;
-    // Typing into a terminal that somebody else reads.
-    for request in [0x5412 /* TIOCSTI */, 0x541C /* TIOCLINUX */] {
+    // By this one a sandbox was broken out of.
+    refuse_if(libc::SYS_sendto, &[Condition::has(3, libc::MSG_OOB)])?;
+    for request in REFUSED_REQUESTS {
         let is_that = Condition(1, SeccompCmpOp::Eq, request);
         refuse_if(libc::SYS_ioctl, &[is_that])?;
     }

@@ -42,6 +42,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// And never less often than this: who holds very many things is not to be alone with them.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(2);
 
+/// How long one look may take.
+const LOOKS_WITHIN: Duration = Duration::from_secs(30);
+
 /// How often it is looked whether the command can be let in.
 const SETTLES_WITHIN: Duration = Duration::from_millis(1);
 
@@ -266,10 +269,11 @@ fn kill_first_process(outer: u32) -> bool {
     first() == Some(pid) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
 }
 
-/// Looks at memory by itself, too: who has many files does not keep anybody from seeing it.
+/// Looks at memory and at the directory by themselves, too: who has much of the one does not keep anybody from seeing the other.
 async fn keep_watch(watch: Watch, outer: u32) -> Cut {
     tokio::select! {
         cut = look_on(watch.clone(), move |watch| watch.look_at_memory(outer)) => cut,
+        cut = look_on(watch.clone(), Watch::look_at_directory) => cut,
         cut = look_on(watch, move |watch| watch.look(outer)) => cut,
     }
 }
@@ -285,15 +289,16 @@ async fn look_on(
             let cut = look(&mut watch);
             (watch, cut)
         });
-        match looked.await {
-            Ok((_, Some(cut))) => return cut,
-            Ok((same, None)) => watch = same,
-            Err(error) => {
-                return Cut::Unwatched {
-                    reason: error.to_string(),
-                };
+        let reason = match tokio::time::timeout(LOOKS_WITHIN, looked).await {
+            Ok(Ok((_, Some(cut)))) => return cut,
+            Ok(Ok((same, None))) => {
+                watch = same;
+                continue;
             }
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("looking at what it holds takes longer than {LOOKS_WITHIN:?}"),
+        };
+        return Cut::Unwatched { reason };
     }
 }
 

@@ -88,6 +88,11 @@ impl Watch {
         self.look_by(|watch| watch.weigh_memory(outer))
     }
 
+    /// Whether there is too much in its directory, which takes no longer where its processes hold much.
+    pub(super) fn look_at_directory(&mut self) -> Option<Cut> {
+        self.look_by(Self::weigh_directory)
+    }
+
     fn look_by(&mut self, weigh: impl FnOnce(&Self) -> io::Result<Option<Cut>>) -> Option<Cut> {
         let began = Instant::now();
         let found = weigh(self);
@@ -228,7 +233,11 @@ impl Watch {
                 FileType::RegularFile if is_nameless => (found.blocks() * BLOCK, 0),
                 FileType::Socket => (0, self.socket),
                 FileType::Fifo => (0, PIPE),
-                FileType::CharacterDevice if is_terminal(found.rdev()) => (0, PIPE),
+                FileType::CharacterDevice if is_terminal(found.rdev()) => {
+                    // All that were made are one file by name.
+                    weight.memory += PIPE;
+                    continue;
+                }
                 _ => continue,
             };
             if seen.insert((found.dev(), found.ino())) {
