@@ -103,6 +103,7 @@ pub struct Fleet {
     refusals: Refusals,
     pub(crate) secrets: Arc<OnceCell<Store>>,
     pub(crate) quotas: Arc<OnceCell<Store>>,
+    pub(crate) keys: Arc<OnceCell<Store>>,
 }
 
 impl Fleet {
@@ -180,6 +181,7 @@ impl Fleet {
             refusals,
             secrets: Arc::default(),
             quotas: Arc::default(),
+            keys: Arc::default(),
         })
     }
 

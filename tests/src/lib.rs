@@ -21,6 +21,7 @@
 pub mod audit;
 mod eventually;
 mod fleetlet;
+pub mod http;
 mod inside;
 pub mod outside;
 pub mod policy;

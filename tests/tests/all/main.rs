@@ -15,6 +15,7 @@ mod crashes;
 mod egress;
 mod external_agent;
 mod foreign;
+mod http;
 mod orphans;
 mod outages;
 mod promises;
