@@ -42,11 +42,11 @@ struct CreateArgs {
     #[arg(long, required = true, value_delimiter = ',', value_name = "ROLE")]
     role: Vec<KeyRole>,
     /// The workspace that it is good for; `*` is all, for keys with the role `admin` only
-    #[arg(id = "of", long = "workspace", short, value_name = "WORKSPACE")]
+    #[arg(long, short)]
     workspace: String,
     /// In whose name it acts: recorded with all that is done by it; the key's maker when left out
-    #[arg(id = "named", long = "name", value_name = "NAME")]
-    name: Option<String>,
+    #[arg(long = "for", value_name = "NAME")]
+    for_name: Option<String>,
     #[command(flatten)]
     issuer: Issuer,
 }
@@ -125,13 +125,13 @@ async fn create(context: &Context, args: CreateArgs) -> Result<Exit> {
         ));
     }
     let by = args.issuer.name();
-    let name = args.name.unwrap_or_else(|| by.clone());
+    let name = args.for_name.unwrap_or_else(|| by.clone());
     if name.trim().is_empty()
         || name.chars().count() > MOST_NAME
         || name.chars().any(char::is_control)
     {
         return Err(Failure::usage(format!(
-            "--name: from 1 to {MOST_NAME} characters, none of them a control character"
+            "--for: from 1 to {MOST_NAME} characters, none of them a control character"
         )));
     }
     let new = NewKey {

@@ -3,7 +3,7 @@
 //! It is thin on purpose (`docs/adr/0016-http-api.md`): it says who asks, turns a request into the submission or command that any
 //! NATS client would send, and answers with what the dispatchers answer and the run's events say. It decides nothing.
 //!
-//! [`guard`] refuses what no request may be, [`caller`] says who asks and what a key is good for, [`problem`] is how all errors look.
+//! `guard` refuses what no request may be, `caller` says who asks and what a key is good for, `problem` is how all errors look.
 
 mod caller;
 mod guard;

@@ -28,16 +28,18 @@ pub async fn send(
     body: &str,
 ) -> Answer {
     let mut stream = TcpStream::connect(to).await.unwrap();
-    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    let mut lines = vec![
+        format!("{method} {path} HTTP/1.1"),
+        "Connection: close".to_owned(),
+        format!("Content-Length: {}", body.len()),
+    ];
     if !headers.iter().any(|line| line.starts_with("Host:")) {
-        head += &format!("Host: {to}\r\n");
+        lines.push(format!("Host: {to}"));
     }
-    for line in headers {
-        head += &format!("{line}\r\n");
-    }
-    head += &format!("Content-Length: {}\r\n\r\n", body.len());
+    lines.extend_from_slice(headers);
+    let request = format!("{}\r\n\r\n{body}", lines.join("\r\n"));
     // A server that refuses a request by its head need not read the rest.
-    let _ = stream.write_all((head + body).as_bytes()).await;
+    let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).unwrap();
