@@ -1,21 +1,25 @@
 //! A small fleet: private servers, roles in this process, and an operator's hands.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use gatewright_bus::{Connection, Credentials::Nkey, Fleet, Names, permissions::Role};
-use gatewright_dispatcher::Dispatcher;
+use gatewright_bus::{
+    Connection, Credentials::Nkey, Fleet, Names, keys::NewKey, permissions::Role,
+};
+use gatewright_dispatcher::{Dispatcher, http};
 use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions};
 use gatewright_schemas::{
-    ActorType, Command, CommandMessage, Event, EventType, PrincipalId, Reply, RunId, RunStatus,
-    Scopes, StoredCommit, WorkspaceId, WriterId,
+    ActorType, Command, CommandMessage, Event, EventType, KeyRole, PrincipalId, Reply, RunId,
+    RunStatus, Scopes, StoredCommit, WorkspaceId, WriterId,
 };
 use gatewright_store::{Store, tool_call::ToolCall};
 use gatewright_worker::{Worker, WorkerConfig, declared::DeclaredTools, egress, tool::Registry};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -151,6 +155,38 @@ impl Fleetlet {
         let dispatcher = Dispatcher::join(fleet).await.unwrap();
         let own = self.shutdown.child_token();
         Inside::start(dispatcher.run(Some(self.store.clone()), own.clone()), own)
+    }
+
+    /// Starts one more dispatcher, which serves HTTP too; answers with where.
+    pub async fn start_http(&self, name: &str) -> (SocketAddr, Inside) {
+        let fleet = self.join(name, &Role::Dispatcher).await;
+        let dispatcher = Dispatcher::join(fleet).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = http::Options {
+            hosts: vec!["gate.example".into()],
+            store: Arc::new(self.store.clone().into()),
+        };
+        let own = self.shutdown.child_token();
+        let stop = own.clone();
+        let work = async move {
+            let serving = dispatcher.serve_http(listener, options, stop.clone());
+            let (served, ()) = tokio::join!(serving, dispatcher.clone().run(None, stop.clone()));
+            served.unwrap();
+        };
+        (address, Inside::start(work, own))
+    }
+
+    /// Makes a key for the workspace of the tests; answers with the line of a request that carries it.
+    pub async fn key(&self, name: &str, roles: &[KeyRole]) -> String {
+        let new = NewKey {
+            name: name.to_owned(),
+            roles: roles.to_vec(),
+            workspace_id: Some(self.acme.clone()),
+            created_by: "operator".into(),
+        };
+        let (_, text) = self.fleet.create_key(new).await.unwrap();
+        format!("Authorization: Bearer {text}")
     }
 
     /// Starts one more worker.

@@ -13,6 +13,7 @@ mod audit;
 mod demo;
 mod dev;
 mod doctor;
+mod keys;
 mod nats_config;
 mod operators;
 mod replays;

@@ -16,6 +16,7 @@ mod credentials;
 mod egress;
 mod external_agent;
 mod foreign;
+mod http;
 mod orphans;
 mod outages;
 mod promises;

@@ -1,0 +1,356 @@
+//! Runs over HTTP: submitting, looking at, cancelling and retrying them.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use gatewright_schemas::{
+    Command, CommandMessage, KeyRole, Reply, RunId, RunStatus, StoredCommit, WorkspaceId,
+};
+use gatewright_store::run::{self, Filter};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+
+use super::{Api, caller::Caller, problem::Problem};
+
+/// How long a dispatcher's answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Items of a page, where the caller does not say.
+const PAGE: u32 = 50;
+/// Items of a page at most.
+const MOST_PAGE: u32 = 500;
+
+/// What a request's body is read as.
+pub(super) type Body = Result<Bytes, BytesRejection>;
+
+/// Which workspace is meant.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Where {
+    workspace: Option<WorkspaceId>,
+}
+
+/// Which runs are listed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listed {
+    workspace: Option<WorkspaceId>,
+    /// Words separated by commas.
+    status: Option<String>,
+    after: Option<i64>,
+    limit: Option<u32>,
+}
+
+/// Which events are shown.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shown {
+    workspace: Option<WorkspaceId>,
+    /// The sequence of the last commit that was seen.
+    after: Option<u64>,
+    /// Commits at most.
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CancelBody {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryBody {
+    #[serde(default)]
+    new_run_id: Option<RunId>,
+}
+
+/// A query, or what is wrong with it.
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+
+/// Submits a run: 201 when it is new, 200 when it was there.
+pub(super) async fn submit(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    query: Asked<Where>,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.must_be(KeyRole::Submitter)?;
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let raw = bytes(body)?;
+    // What is no JSON goes on as it is: the fleet says what is wrong with it, and keeps it.
+    let run: Option<Value> = serde_json::from_slice(&raw).ok();
+    let id = run.as_ref().and_then(|run| run.get("run_id")?.as_str());
+    let was_there = match id.and_then(|id| id.parse::<RunId>().ok()) {
+        Some(id) => api.fleet.last_commit(&workspace, &id).await?.is_some(),
+        None => false,
+    };
+    let payload = match run {
+        Some(mut run) => {
+            name_actor(&mut run, caller.name());
+            run.to_string().into_bytes()
+        }
+        None => raw.to_vec(),
+    };
+    let reply = api.fleet.submit(&workspace, payload, PATIENCE).await?;
+    let status = if was_there {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    answer(&workspace, reply, status)
+}
+
+/// Where a submission names no actor, the key acts: so whoever submitted the run is known when somebody is to approve its calls.
+fn name_actor(run: &mut Value, name: &str) {
+    let Some(run) = run.as_object_mut() else {
+        return;
+    };
+    let mut below = run;
+    for field in ["input", "runtime", "policy"] {
+        let next = below.entry(field).or_insert_with(|| json!({}));
+        if field == "policy" && next.is_null() {
+            *next = json!({});
+        }
+        // What is no object is for the fleet to refuse.
+        let Some(next) = next.as_object_mut() else {
+            return;
+        };
+        below = next;
+    }
+    let is_said = |field: &str| below.get(field).is_some_and(|value| !value.is_null());
+    if !is_said("actor_type") && !is_said("actor_id") {
+        below.insert("actor_type".into(), "service".into());
+        below.insert("actor_id".into(), name.into());
+    }
+}
+
+/// A page of runs, the youngest first, from the read tables.
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    query: Asked<Listed>,
+) -> Result<Json<Value>, Problem> {
+    let query = asked(query)?;
+    let words = query.status.as_deref().unwrap_or_default().split(',');
+    let statuses: Result<Vec<RunStatus>, _> = words
+        .filter(|word| !word.is_empty())
+        .map(str::parse)
+        .collect();
+    let limit = limit_of(query.limit)?;
+    let filter = Filter {
+        workspace: caller.workspace_or_all(query.workspace)?,
+        statuses: statuses.map_err(|error| Problem::bad_request(format!("status: {error}")))?,
+        before: query.after,
+        limit,
+    };
+    let store = api.options.store.get().ok_or_else(|| {
+        Problem::unavailable(
+            "the read tables are not open: lists need a dispatcher with a database",
+        )
+    })?;
+    let runs = run::list(store, &filter).await?;
+    let is_full = u32::try_from(runs.len()) == Ok(limit);
+    let last = runs.last().filter(|_| is_full);
+    let next = last.map(|run| run.created_sequence.to_string());
+    Ok(Json(json!({ "items": runs, "next": next })))
+}
+
+/// A run: where it stands as the stream says, and all else as the read tables have it by now.
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(run): Path<String>,
+    query: Asked<Where>,
+) -> Result<Json<Value>, Problem> {
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let (run, last) = existing(&api, &workspace, &run).await?;
+    let row = match api.options.store.get() {
+        Some(store) => run::show(store, &workspace, &run).await?,
+        None => None,
+    };
+    let mut shown = match row.map(|row| json!(row)) {
+        Some(Value::Object(row)) => row,
+        _ => Map::new(),
+    };
+    shown.insert("workspace_id".into(), json!(workspace));
+    shown.insert("run_id".into(), json!(run));
+    shown.insert("status".into(), json!(last.status));
+    shown.insert("last_sequence".into(), json!(last.sequence));
+    Ok(Json(Value::Object(shown)))
+}
+
+/// A page of a run's events, from the stream. A page holds whole commits.
+pub(super) async fn events(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(run): Path<String>,
+    query: Asked<Shown>,
+) -> Result<Json<Value>, Problem> {
+    let query = asked(query)?;
+    let workspace = caller.workspace(query.workspace)?;
+    let (run, _) = existing(&api, &workspace, &run).await?;
+    let limit = usize::try_from(limit_of(query.limit)?).unwrap_or(usize::MAX);
+    let mut commits = api.fleet.history(&workspace, &run).await?;
+    commits.retain(|stored| stored.sequence > query.after.unwrap_or(0));
+    let are_more = commits.len() > limit;
+    commits.truncate(limit);
+    let last = commits.last().filter(|_| are_more);
+    let next = last.map(|stored| stored.sequence.to_string());
+    let items: Vec<Value> = commits.iter().flat_map(lines).collect();
+    Ok(Json(json!({ "items": items, "next": next })))
+}
+
+/// The events of a commit, as `gatewright run events --json` shows them.
+fn lines(stored: &StoredCommit) -> impl Iterator<Item = Value> {
+    stored.commit.events.iter().map(|event| {
+        json!({
+            "stream_sequence": stored.sequence,
+            "stored_at": stored.stored_at,
+            "writer": stored.writer,
+            "attempt": stored.commit.attempt,
+            "event": event,
+        })
+    })
+}
+
+/// Ends a run now.
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(run): Path<String>,
+    query: Asked<Where>,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.must_be(KeyRole::Submitter)?;
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let CancelBody { reason } = read(body)?;
+    let (run, _) = existing(&api, &workspace, &run).await?;
+    let reply = give(&api, &caller, &workspace, &run, Command::Cancel { reason }).await?;
+    answer(&workspace, reply, StatusCode::OK)
+}
+
+/// Begins a failed or cancelled run anew, under a new id.
+pub(super) async fn retry(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(run): Path<String>,
+    query: Asked<Where>,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.must_be(KeyRole::Submitter)?;
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let RetryBody { new_run_id } = read(body)?;
+    let (run, _) = existing(&api, &workspace, &run).await?;
+    let command = Command::Retry { new_run_id };
+    let reply = give(&api, &caller, &workspace, &run, command).await?;
+    answer(&workspace, reply, StatusCode::CREATED)
+}
+
+/// Gives a command in the caller's name.
+pub(super) async fn give(
+    api: &Api,
+    caller: &Caller,
+    workspace: &WorkspaceId,
+    run: &RunId,
+    command: Command,
+) -> Result<Reply, Problem> {
+    let message = CommandMessage {
+        issued_by: caller.name().to_owned(),
+        command,
+    };
+    Ok(api
+        .fleet
+        .command(workspace, run, &message, PATIENCE)
+        .await?)
+}
+
+/// The dispatcher's answer; a refusal is a problem.
+fn answer(workspace: &WorkspaceId, reply: Reply, ok: StatusCode) -> Result<Response, Problem> {
+    let (run_id, status, created) = accepted(reply)?;
+    let body = json!({
+        "workspace_id": workspace, "run_id": run_id, "status": status, "created": created,
+    });
+    Ok((ok, Json(body)).into_response())
+}
+
+/// What was accepted: the run, where it stands, what came into being.
+pub(super) fn accepted(
+    reply: Reply,
+) -> Result<(RunId, Option<RunStatus>, Option<String>), Problem> {
+    match reply {
+        Reply::Accepted {
+            run_id,
+            status,
+            created,
+        } => Ok((run_id, status, created)),
+        Reply::Refused {
+            reason_code,
+            reason,
+            violations,
+            ..
+        } => Err(Problem::refused(reason_code, reason, violations)),
+    }
+}
+
+/// The run of a path, and its last commit. The authority is a run of its own kind, and none of these.
+pub(super) async fn existing(
+    api: &Api,
+    workspace: &WorkspaceId,
+    run: &str,
+) -> Result<(RunId, StoredCommit), Problem> {
+    let missing = || {
+        Problem::not_found(format!(
+            "there is no such run in the workspace `{workspace}`"
+        ))
+    };
+    let run: RunId = run.parse().map_err(|_| missing())?;
+    if run == RunId::authority() {
+        return Err(missing());
+    }
+    let last = api.fleet.last_commit(workspace, &run).await?;
+    last.map(|last| (run, last)).ok_or_else(missing)
+}
+
+/// The query, or what is wrong with it.
+pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
+    let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    Ok(query)
+}
+
+/// The body as JSON; none at all is an empty object.
+pub(super) fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+    let raw = bytes(body)?;
+    let raw: &[u8] = if raw.is_empty() { b"{}" } else { &raw };
+    serde_json::from_slice(raw).map_err(|error| {
+        let problem = Problem::bad_request(format!("the body cannot be read: {error}"));
+        match error.classify() {
+            serde_json::error::Category::Data => {
+                problem.with_status(StatusCode::UNPROCESSABLE_ENTITY)
+            }
+            _ => problem,
+        }
+    })
+}
+
+fn bytes(body: Body) -> Result<Bytes, Problem> {
+    body.map_err(|error| Problem::new(error.status(), error.body_text()))
+}
+
+fn limit_of(wanted: Option<u32>) -> Result<u32, Problem> {
+    match wanted.unwrap_or(PAGE) {
+        limit @ 1..=MOST_PAGE => Ok(limit),
+        _ => Err(Problem::bad_request(format!(
+            "limit: from 1 to {MOST_PAGE}"
+        ))),
+    }
+}

@@ -1,0 +1,53 @@
+//! A client of the HTTP API that knows nothing of it: bytes over a socket.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its status line and headers.
+    pub head: String,
+    /// Its body, as JSON; null when it is none.
+    pub body: Value,
+}
+
+/// Sends one request; `headers` are whole lines. A Host is added where they name none.
+pub async fn send(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[String],
+    body: &str,
+) -> Answer {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let mut lines = vec![
+        format!("{method} {path} HTTP/1.1"),
+        "Connection: close".to_owned(),
+        format!("Content-Length: {}", body.len()),
+    ];
+    if !headers.iter().any(|line| line.starts_with("Host:")) {
+        lines.push(format!("Host: {to}"));
+    }
+    lines.extend_from_slice(headers);
+    let request = format!("{}\r\n\r\n{body}", lines.join("\r\n"));
+    // A server that refuses a request by its head need not read the rest.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    Answer {
+        status: status.unwrap_or_else(|| panic!("no answer: {answer:?}")),
+        head: head.to_lowercase(),
+        body: serde_json::from_str(body).unwrap_or(Value::Null),
+    }
+}
