@@ -36,7 +36,7 @@ mod group;
 pub use group::GroupCommit;
 
 /// The filter by which the server finds the run's last message.
-const FENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+pub(crate) const FENCE_FILTER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 /// After this time a replica that has not seen a run's last commit is not slow: the commit is not there.
 const CAUGHT_UP: std::time::Duration = std::time::Duration::from_secs(30);

@@ -125,8 +125,12 @@ impl EventFeed {
                 found: sequence,
             });
         }
-        let commit = delivered_commit(self.fleet.names(), &message, sequence, stored_at)
-            .map_err(|reason| FeedError::Unreadable { sequence, reason })?;
+        let commit = delivered_commit(self.fleet.names(), &message, sequence, stored_at).map_err(
+            |error| FeedError::Unreadable {
+                sequence,
+                reason: error.to_string(),
+            },
+        )?;
         self.last = sequence;
         Ok(commit)
     }
@@ -161,7 +165,10 @@ impl Fleet {
         match stream.direct_get(sequence).await {
             Ok(message) => crate::load::stored_commit(self.names(), &message)
                 .map(Some)
-                .map_err(|reason| FeedError::Unreadable { sequence, reason }),
+                .map_err(|error| FeedError::Unreadable {
+                    sequence,
+                    reason: error.to_string(),
+                }),
             Err(error)
                 if error.kind() == async_nats::jetstream::stream::DirectGetErrorKind::NotFound =>
             {

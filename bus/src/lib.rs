@@ -18,6 +18,7 @@
 
 pub mod append;
 pub mod authority;
+mod backward;
 pub mod clock;
 pub mod dead_letters;
 pub mod depth;
@@ -49,5 +50,5 @@ pub use append::AppendError;
 pub use fate::Fate;
 pub use feed::{EventFeed, FeedError, StreamIdentity};
 pub use fleet::{ConnectError, Connection, Credentials, Fleet};
-pub use load::{LoadError, Loaded};
+pub use load::{Illegible, LoadError, Loaded};
 pub use names::Names;

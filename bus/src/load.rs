@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use async_nats::{
     Message,
-    jetstream::{message::StreamMessage, stream::DirectGetErrorKind},
+    jetstream::{
+        message::StreamMessage,
+        stream::{DirectGetErrorKind, RawMessageErrorKind, Stream},
+    },
 };
 use gatewright_run::{RunState, Unevolved};
 use gatewright_schemas::{Commit, RunId, StoredCommit, Timestamp, WorkspaceId};
 
-use crate::{Fleet, Names, pages::From, retry::Retry};
+use crate::{Fleet, Names, backward, pages::From, retry::Retry};
 
 /// Messages asked for at a time; the server's own limit is 1,000.
 const BATCH: usize = 200;
@@ -45,7 +48,7 @@ pub enum LoadError {
         /// The message.
         sequence: u64,
         /// What is wrong with it.
-        reason: String,
+        reason: Illegible,
     },
     /// Its messages do not make a history.
     #[error("the history of run `{run}` does not hold together at message {sequence}")]
@@ -58,6 +61,17 @@ pub enum LoadError {
         #[source]
         source: Box<Unevolved>,
     },
+}
+
+/// Why a message of the stream of events is no commit to this program.
+#[derive(Debug, thiserror::Error)]
+pub enum Illegible {
+    /// It has the form of what this program writes: a newer version may have written it, and can read it.
+    #[error("{0}")]
+    ToThisVersion(String),
+    /// No version wrote it.
+    #[error("{0}")]
+    ToAnyVersion(String),
 }
 
 impl LoadError {
@@ -98,15 +112,35 @@ impl Loaded {
     }
 }
 
+/// Who is asked for a run's last message.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    /// Any replica: it may lag.
+    AnyReplica,
+    /// The stream's leader, which has everything that was acknowledged.
+    Leader,
+}
+
 impl Fleet {
-    /// Reads and folds a run's history.
+    /// Reads and folds a run's history, as some replica of the stream shows it.
     pub async fn load(&self, workspace: &WorkspaceId, run: &RunId) -> Result<Loaded, LoadError> {
-        let mut loaded = Loaded::nothing(workspace, run);
-        self.each_commit(workspace, run, From::Seq(1), |stored| {
-            loaded.fold(&stored.commit, stored.sequence)
-        })
-        .await?;
-        Ok(loaded)
+        let last = self.last(workspace, run, Ask::AnyReplica).await?;
+        self.load_up_to(workspace, run, last).await
+    }
+
+    /// Reads and folds everything of a run that was acknowledged before: for an answer that rests on what is not there.
+    pub async fn load_current(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+    ) -> Result<Loaded, LoadError> {
+        let last = self.last(workspace, run, Ask::Leader).await?;
+        let seen = last.as_ref().map_or(0, |last| last.sequence);
+        let loaded = self.load_up_to(workspace, run, last).await?;
+        if loaded.fence >= seen {
+            return Ok(loaded);
+        }
+        self.load_at_least(workspace, run, seen).await
     }
 
     /// Reads and folds a run's history at least up to the commit `seen`, which is known to be stored.
@@ -128,45 +162,21 @@ impl Fleet {
             }
             if began.elapsed() > CATCHES_UP {
                 let reason = format!("its commit {seen} cannot be seen yet");
-                return Err(LoadError::Unavailable {
-                    run: format!("{workspace}/{run}"),
-                    reason,
-                });
+                return Err(unavailable(workspace, run, reason));
             }
             retry.wait().await;
         }
     }
 
-    /// A run's last commit; none when nothing is stored of it.
+    /// A run's last commit, as some replica shows it; none when nothing is stored of it.
     pub async fn last_commit(
         &self,
         workspace: &WorkspaceId,
         run: &RunId,
     ) -> Result<Option<StoredCommit>, LoadError> {
-        let name = || format!("{workspace}/{run}");
-        let unavailable = |reason: String| LoadError::Unavailable {
-            run: name(),
-            reason,
-        };
-        let stream = self
-            .jetstream
-            .get_stream_no_info(self.names.events())
-            .await
-            .map_err(|error| unavailable(error.to_string()))?;
-        match stream
-            .direct_get_last_for_subject(self.names.history(workspace, run))
-            .await
-        {
-            Ok(message) => stored_commit(&self.names, &message)
-                .map(Some)
-                .map_err(|reason| LoadError::Unreadable {
-                    run: name(),
-                    sequence: message.sequence,
-                    reason,
-                }),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unavailable(error.to_string())),
-        }
+        let last = self.last(workspace, run, Ask::AnyReplica).await?;
+        last.map(|message| self.read(workspace, run, &message))
+            .transpose()
     }
 
     /// Every commit of a run, in order.
@@ -175,7 +185,14 @@ impl Fleet {
         workspace: &WorkspaceId,
         run: &RunId,
     ) -> Result<Vec<StoredCommit>, LoadError> {
-        self.history_from(workspace, run, From::Seq(1)).await
+        let mut commits = Vec::new();
+        let last = self.last(workspace, run, Ask::AnyReplica).await?;
+        self.each_up_to(workspace, run, last, |stored| {
+            commits.push(stored);
+            Ok(())
+        })
+        .await?;
+        Ok(commits)
     }
 
     /// The commits of a run that were stored at `since`, by the server's clock, or later, in order.
@@ -185,18 +202,8 @@ impl Fleet {
         run: &RunId,
         since: Timestamp,
     ) -> Result<Vec<StoredCommit>, LoadError> {
-        self.history_from(workspace, run, From::StartTime(since))
-            .await
-    }
-
-    async fn history_from(
-        &self,
-        workspace: &WorkspaceId,
-        run: &RunId,
-        from: From,
-    ) -> Result<Vec<StoredCommit>, LoadError> {
         let mut commits = Vec::new();
-        self.each_commit(workspace, run, from, |stored| {
+        self.each_from(workspace, run, From::StartTime(since), |stored| {
             commits.push(stored);
             Ok(())
         })
@@ -204,45 +211,115 @@ impl Fleet {
         Ok(commits)
     }
 
-    async fn each_commit(
+    /// A run's last message; none when nothing is stored of it.
+    async fn last(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        ask: Ask,
+    ) -> Result<Option<StreamMessage>, LoadError> {
+        let stream = self.events_of(workspace, run).await?;
+        let history = self.names.history(workspace, run);
+        match ask {
+            Ask::AnyReplica => match stream.direct_get_last_for_subject(history).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+                Err(error) => Err(unavailable(workspace, run, error.to_string())),
+            },
+            Ask::Leader => match stream.get_last_raw_message_by_subject(&history).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(unavailable(workspace, run, error.to_string())),
+            },
+        }
+    }
+
+    async fn load_up_to(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        last: Option<StreamMessage>,
+    ) -> Result<Loaded, LoadError> {
+        let mut loaded = Loaded::nothing(workspace, run);
+        self.each_up_to(workspace, run, last, |stored| {
+            loaded.fold(&stored.commit, stored.sequence)
+        })
+        .await?;
+        Ok(loaded)
+    }
+
+    /// Every commit of a run whose last message is `last`; more, if more came meanwhile, and a long history is read page by page.
+    async fn each_up_to(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        last: Option<StreamMessage>,
+        mut each: impl FnMut(StoredCommit) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
+        let Some(last) = last else { return Ok(()) };
+        let stream = self.events_of(workspace, run).await?;
+        let history = self.names.history(workspace, run);
+        let Some(messages) = backward::up_to(&stream, &history, last).await else {
+            return self.each_from(workspace, run, From::Seq(1), each).await;
+        };
+        messages
+            .iter()
+            .try_for_each(|message| each(self.read(workspace, run, message)?))
+    }
+
+    /// The commits of a run from somewhere on, page by page.
+    async fn each_from(
         &self,
         workspace: &WorkspaceId,
         run: &RunId,
         mut from: From,
         mut each: impl FnMut(StoredCommit) -> Result<(), LoadError>,
     ) -> Result<(), LoadError> {
-        let name = || format!("{workspace}/{run}");
-        let unavailable = |reason: String| LoadError::Unavailable {
-            run: name(),
-            reason,
-        };
+        let (events, history) = (self.names.events(), self.names.history(workspace, run));
         loop {
             let messages = self
-                .page_from(
-                    &self.names.events(),
-                    &self.names.history(workspace, run),
-                    from,
-                    BATCH,
-                )
+                .page_from(&events, &history, from, BATCH)
                 .await
-                .map_err(unavailable)?;
-            let full = messages.len() == BATCH;
-            for message in messages {
-                let sequence = message.sequence;
-                from = From::Seq(sequence + 1);
-                let stored = stored_commit(&self.names, &message).map_err(|reason| {
-                    LoadError::Unreadable {
-                        run: name(),
-                        sequence,
-                        reason,
-                    }
-                })?;
-                each(stored)?;
+                .map_err(|reason| unavailable(workspace, run, reason))?;
+            for message in &messages {
+                from = From::Seq(message.sequence + 1);
+                each(self.read(workspace, run, message)?)?;
             }
-            if !full {
+            if messages.len() < BATCH {
                 return Ok(());
             }
         }
+    }
+
+    async fn events_of(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+    ) -> Result<Stream<()>, LoadError> {
+        let stream = self.jetstream.get_stream_no_info(self.names.events());
+        stream
+            .await
+            .map_err(|error| unavailable(workspace, run, error.to_string()))
+    }
+
+    fn read(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        message: &StreamMessage,
+    ) -> Result<StoredCommit, LoadError> {
+        stored_commit(&self.names, message).map_err(|reason| LoadError::Unreadable {
+            run: format!("{workspace}/{run}"),
+            sequence: message.sequence,
+            reason,
+        })
+    }
+}
+
+fn unavailable(workspace: &WorkspaceId, run: &RunId, reason: String) -> LoadError {
+    LoadError::Unavailable {
+        run: format!("{workspace}/{run}"),
+        reason,
     }
 }
 
@@ -250,7 +327,7 @@ impl Fleet {
 pub(crate) fn stored_commit(
     names: &Names,
     message: &StreamMessage,
-) -> Result<StoredCommit, String> {
+) -> Result<StoredCommit, Illegible> {
     read_commit(
         names,
         &message.subject,
@@ -266,7 +343,7 @@ pub(crate) fn delivered_commit(
     message: &Message,
     sequence: u64,
     stored_at: time::OffsetDateTime,
-) -> Result<StoredCommit, String> {
+) -> Result<StoredCommit, Illegible> {
     read_commit(
         names,
         &message.subject,
@@ -282,16 +359,20 @@ fn read_commit(
     payload: &[u8],
     sequence: u64,
     stored_at: time::OffsetDateTime,
-) -> Result<StoredCommit, String> {
+) -> Result<StoredCommit, Illegible> {
+    let illegible = |reason: String| match serde_json::from_slice(payload) {
+        Ok(serde_json::Value::Object(_)) => Illegible::ToThisVersion(reason),
+        _ => Illegible::ToAnyVersion(reason),
+    };
     let read = names
         .read_event(subject)
-        .ok_or_else(|| format!("its subject `{subject}` is not one of an event"))?;
-    let commit: Commit = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
-    if (&commit.workspace_id, &commit.run_id) != (&read.workspace_id, &read.run_id) {
-        return Err(format!(
-            "it says to be of run `{}/{}`",
-            commit.workspace_id, commit.run_id
-        ));
+        .ok_or_else(|| illegible(format!("its subject `{subject}` is not one of an event")))?;
+    let commit: Commit =
+        serde_json::from_slice(payload).map_err(|error| illegible(error.to_string()))?;
+    let says = (&commit.workspace_id, &commit.run_id);
+    if says != (&read.workspace_id, &read.run_id) {
+        let reason = format!("it says to be of run `{}/{}`", says.0, says.1);
+        return Err(Illegible::ToAnyVersion(reason));
     }
     Ok(StoredCommit {
         sequence,

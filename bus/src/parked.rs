@@ -6,14 +6,21 @@ use async_nats::jetstream::{AckKind, Message};
 use futures::{Stream, StreamExt as _};
 use gatewright_schemas::StoredCommit;
 
-use crate::{Fleet, layout::LayoutError, load::delivered_commit};
+use crate::{
+    Fleet,
+    layout::LayoutError,
+    load::{Illegible, delivered_commit},
+};
+
+/// When a commit that only a newer version can read is looked at again.
+const LATER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A commit after which its run waits for an approval.
 #[derive(Debug)]
 pub struct Parked {
     message: Message,
     /// The commit; otherwise what is wrong with it.
-    pub commit: Result<StoredCommit, String>,
+    pub commit: Result<StoredCommit, Illegible>,
 }
 
 impl Fleet {
@@ -31,7 +38,7 @@ impl Fleet {
             let commit = message
                 .info()
                 .map(|info| (info.stream_sequence, info.published))
-                .map_err(|error| error.to_string())
+                .map_err(|error| Illegible::ToAnyVersion(error.to_string()))
                 .and_then(|(sequence, stored_at)| {
                     delivered_commit(&names, &message, sequence, stored_at)
                 });
@@ -43,7 +50,16 @@ impl Fleet {
 impl Parked {
     /// Seen to: forget it.
     pub async fn ack(&self) {
-        if let Err(error) = self.message.ack_with(AckKind::Ack).await {
+        self.settle(AckKind::Ack).await;
+    }
+
+    /// Hand it out again after a while, perhaps to another version.
+    pub async fn give_back(&self) {
+        self.settle(AckKind::Nak(Some(LATER))).await;
+    }
+
+    async fn settle(&self, kind: AckKind) {
+        if let Err(error) = self.message.ack_with(kind).await {
             tracing::warn!(%error, "an acknowledgement was not sent");
         }
     }

@@ -113,6 +113,9 @@ impl Permissions {
         self.take(&intake, names.commands_consumer());
         self.take(&events, names.approvals_consumer());
         self.get(&events);
+        // From the stream's leader: a refusal rests on what is not there.
+        self.publish
+            .push(format!("$JS.API.STREAM.MSG.GET.{events}"));
         self.get(&names.queue());
         for bucket in [
             names.authority_bucket(),

@@ -20,6 +20,7 @@ use gatewright_schemas::{Lane, Timestamp, Wake, Zone};
 use crate::{
     Fleet,
     append::{Attempt, GroupCommit, Outgoing},
+    clock,
     layout::{ACK_WAIT, LayoutError, unavailable, unavailable_boxed},
     retry::Retry,
 };
@@ -47,6 +48,8 @@ pub struct Delivery {
     pub sequence: u64,
     /// How often it was handed out, this time included.
     pub delivered: i64,
+    /// When the server stored it.
+    pub stored_at: Timestamp,
     /// The zone it came through.
     pub zone: Zone,
     /// What it says; otherwise what is wrong with it.
@@ -219,7 +222,7 @@ impl Fleet {
                     .filter(|message| message.sequence <= handed_out)
                 {
                     next = message.sequence + 1;
-                    if let Ok(wake) = serde_json::from_slice(&message.payload) {
+                    if let Ok(wake) = Wake::read(&message.payload) {
                         wakes.push(wake);
                     }
                 }
@@ -334,14 +337,16 @@ impl Queue {
     }
 
     fn delivery(&self, message: Message) -> Delivery {
-        let (sequence, delivered) = message
-            .info()
-            .map_or((0, 1), |info| (info.stream_sequence, info.delivered));
-        let wake = serde_json::from_slice(&message.payload).map_err(|error| error.to_string());
+        let (sequence, delivered, stored_at) = message.info().map_or_else(
+            |_| (0, 1, clock::now()),
+            |info| (info.stream_sequence, info.delivered, info.published.into()),
+        );
+        let wake = Wake::read(&message.payload).map_err(|error| error.to_string());
         Delivery {
             message,
             sequence,
             delivered,
+            stored_at,
             zone: self.zone,
             wake,
         }

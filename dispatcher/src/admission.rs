@@ -69,7 +69,7 @@ impl Dispatcher {
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(error) => {
-                let Fate::DeadLetter(code) = error.fate() else {
+                let Some(code) = error.fate().given_up(message.stored_at) else {
                     return Err(error);
                 };
                 // No repetition helps. Where the run cannot be recorded, that it was refused may still be.
@@ -200,8 +200,9 @@ impl Dispatcher {
             return;
         };
         let submission = &progress.created.submission;
+        let (workspace, run_id) = (&run.state.workspace_id, &run.state.run_id);
         if let Some(deadline) = submission.deadline {
-            self.set_timer(run, "deadline", deadline, Command::Deadline)
+            self.set_timer(workspace, run_id, "deadline", deadline, Command::Deadline)
                 .await;
         }
         // One that waits for its agent is woken when that asks for a call.
@@ -210,26 +211,28 @@ impl Dispatcher {
         }
         match submission.not_before {
             Some(not_before) if not_before > clock::now() => {
-                self.set_timer(run, "start", not_before, Command::Wake)
+                self.set_timer(workspace, run_id, "start", not_before, Command::Wake)
                     .await;
             }
             _ => self.wake(run, hint, "created").await,
         }
     }
 
-    async fn set_timer(&self, run: &Loaded, kind: &str, due: Timestamp, command: Command) {
+    /// Has the server give `command` to the run at `due`.
+    pub(crate) async fn set_timer(
+        &self,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        kind: &str,
+        due: Timestamp,
+        command: Command,
+    ) {
         let command = CommandMessage {
             issued_by: ON_ITS_OWN.into(),
             command,
         };
         self.fleet
-            .set_timer(
-                &run.state.workspace_id,
-                &run.state.run_id,
-                kind,
-                due,
-                &command,
-            )
+            .set_timer(workspace, run_id, kind, due, &command)
             .await;
     }
 
@@ -286,22 +289,15 @@ impl Dispatcher {
             Ok(_) | Err(AppendError::Fenced { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        self.bury(
+        self.bury_and_tell(
             message,
             workspace,
-            Some(record_id.clone()),
+            Some(record_id),
             code,
-            &reason,
-            violations.clone(),
-        )
-        .await;
-        let reply = Reply::Refused {
-            run_id: Some(record_id),
-            reason_code: Some(code),
             reason,
             violations,
-        };
-        message.answer(&self.fleet, &reply).await;
+        )
+        .await;
         Ok(())
     }
 

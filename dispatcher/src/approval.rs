@@ -5,7 +5,7 @@
 
 use futures::StreamExt as _;
 use gatewright_bus::{
-    Loaded, clock, intake::Intake, layout::LayoutError, parked::Parked, retry::Retry,
+    Illegible, clock, intake::Intake, layout::LayoutError, parked::Parked, retry::Retry,
 };
 use gatewright_policy::{Snapshot, approval::VoteRefused, document::Approvals};
 use gatewright_run::{
@@ -13,14 +13,12 @@ use gatewright_run::{
     decide::{self, Bench, Undecided, Verdict},
 };
 use gatewright_schemas::{
-    ApprovalId, Command, CommandMessage, EventBody, ReasonCode, Reply, RunId, RunStatus, Timestamp,
-    WorkspaceId,
+    ApprovalId, Command, EventBody, ReasonCode, Reply, RunId, Timestamp, WorkspaceId,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Dispatcher, FRESH, HandleError, PATIENCE,
-    admission::ON_ITS_OWN,
     authority::Deed,
     command::{accepted, refused},
 };
@@ -59,7 +57,7 @@ impl Dispatcher {
         let run = match answered {
             Ok(run) => run,
             Err(HandleError::Undecided(undecided)) => {
-                let run = self.fleet.load(workspace, run_id).await?;
+                let run = self.fleet.load_current(workspace, run_id).await?;
                 let is_answered = matches!(
                     undecided,
                     Undecided::Answered(_) | Undecided::Vote(VoteRefused::VotedAlready)
@@ -87,7 +85,7 @@ impl Dispatcher {
         }
         self.fleet.forget_secrets_if_ended(&run).await;
         // The run first: what is remembered concerns others.
-        self.wake_if_approved(&run).await;
+        self.wake_if_queued(&run, "approved").await;
         if matches!(fate, Some(Fate::Approved | Fate::Used)) {
             self.remember(message, workspace, &run.state, approval_id, &verdict)
                 .await?;
@@ -100,12 +98,6 @@ impl Dispatcher {
                 .await;
         }
         Ok(accepted(run_id, run.state.status()))
-    }
-
-    async fn wake_if_approved(&self, run: &Loaded) {
-        if run.state.status() == Some(RunStatus::Queued) {
-            self.wake(run, None, "approved").await;
-        }
     }
 
     /// What is answered to a decision that changes nothing.
@@ -145,6 +137,7 @@ impl Dispatcher {
             Undecided::NotExternal
             | Undecided::Busy
             | Undecided::StepNotOpen
+            | Undecided::KeyTaken
             | Undecided::TooLong
             | Undecided::Impossible(_) => return Err(undecided.into()),
         };
@@ -241,8 +234,15 @@ impl Dispatcher {
                     }
                 }
             }
+            // The timer is set by a dispatcher that can read it.
+            Err(Illegible::ToThisVersion(error)) => {
+                tracing::error!(%error, "a commit that parked a run cannot be read by this version");
+                return parked.give_back().await;
+            }
             // Nobody could make a timer of it, however often it came.
-            Err(error) => tracing::error!(%error, "a commit that parked a run cannot be read"),
+            Err(error @ Illegible::ToAnyVersion(_)) => {
+                tracing::error!(%error, "a commit that parked a run cannot be read");
+            }
         }
         parked.ack().await;
     }
@@ -255,15 +255,10 @@ impl Dispatcher {
         due: Timestamp,
     ) {
         let kind = format!("approval-{}", approval_id.request());
-        let command = CommandMessage {
-            issued_by: ON_ITS_OWN.into(),
-            command: Command::ExpireApproval {
-                approval_id: approval_id.clone(),
-            },
+        let command = Command::ExpireApproval {
+            approval_id: approval_id.clone(),
         };
-        self.fleet
-            .set_timer(workspace, run, &kind, due, &command)
-            .await;
+        self.set_timer(workspace, run, &kind, due, command).await;
     }
 }
 

@@ -7,13 +7,13 @@ use gatewright_bus::{AppendError, Loaded, intake::Intake};
 use gatewright_policy::redact::Vault;
 use gatewright_run::{
     Decided, RunState,
-    decide::{self, Undecided, Verdict},
+    decide::{self, CallRequest, Undecided, Verdict},
 };
 use gatewright_schemas::{
     Command, CommandMessage, ReasonCode, Reply, RunId, RunStatus, Submission, WorkspaceId, validate,
 };
 
-use crate::{Dispatcher, HandleError, admission::Admitted, authority::Deed, external::Wish};
+use crate::{Dispatcher, HandleError, admission::Admitted, authority::Deed};
 
 impl Dispatcher {
     pub(crate) async fn command(
@@ -27,22 +27,15 @@ impl Dispatcher {
             Err(invalid) => {
                 let reason = format!("the command is not valid: {invalid}");
                 let code = ReasonCode::SubmissionInvalid;
-                self.bury(
+                self.bury_and_tell(
                     message,
                     workspace,
                     Some(run_id.clone()),
                     code,
-                    &reason,
-                    invalid.0.clone(),
+                    reason,
+                    invalid.0,
                 )
                 .await;
-                let reply = Reply::Refused {
-                    run_id: Some(run_id.clone()),
-                    reason_code: Some(code),
-                    reason,
-                    violations: invalid.0,
-                };
-                message.answer(&self.fleet, &reply).await;
                 return Ok(());
             }
         };
@@ -74,7 +67,7 @@ impl Dispatcher {
                 .await
             }
             Command::Deadline => self.end(message, workspace, run_id, decide::expire).await,
-            Command::Wake => self.wake_if_queued(workspace, run_id).await,
+            Command::Wake => self.wake_when_due(workspace, run_id).await,
             Command::Retry { new_run_id } => {
                 return self.retry(message, workspace, run_id, new_run_id).await;
             }
@@ -100,8 +93,9 @@ impl Dispatcher {
                     .answer_approval(message, workspace, run_id, &approval_id, verdict)
                     .await;
             }
-            Command::OpenStep { title } => {
-                return self.open_step(message, workspace, run_id, title).await;
+            Command::OpenStep { title, request_key } => {
+                let key = request_key.unwrap_or_else(|| self.name_of(message, "step"));
+                return self.open_step(message, workspace, run_id, title, key).await;
             }
             Command::RequestToolCall {
                 step_id,
@@ -111,15 +105,16 @@ impl Dispatcher {
                 policy,
                 request_key,
             } => {
-                let wish = Wish {
+                let request = CallRequest {
                     step_id,
                     tool,
                     input,
+                    request_key: request_key.unwrap_or_else(|| self.name_of(message, "request")),
                     sandbox_permissions,
                     policy,
-                    request_key,
+                    secrets: None,
                 };
-                return self.request_call(message, workspace, run_id, wish).await;
+                return self.request_call(message, workspace, run_id, request).await;
             }
             Command::CompleteRun { succeeded, reason } => {
                 let reason = reason.as_deref();
@@ -159,7 +154,7 @@ impl Dispatcher {
         decide: impl Fn(&RunState) -> Result<Decided, Undecided>,
     ) -> Result<Loaded, HandleError> {
         loop {
-            let run = self.fleet.load(workspace, run_id).await?;
+            let run = self.fleet.load_current(workspace, run_id).await?;
             let sealed = decide(&run.state)?.seal(self.stamp(message, "command"));
             match self.fleet.append(&sealed, run.fence).await {
                 Ok(fence) => {
@@ -200,7 +195,7 @@ impl Dispatcher {
         workspace: &WorkspaceId,
         run_id: &RunId,
     ) -> Result<Loaded, HandleError> {
-        let run = self.fleet.load(workspace, run_id).await?;
+        let run = self.fleet.load_current(workspace, run_id).await?;
         if self.is_done(message, &run).await? {
             Ok(run)
         } else {
@@ -224,17 +219,22 @@ impl Dispatcher {
         Ok(history.iter().any(|c| c.commit.commit_id == wanted))
     }
 
-    async fn wake_if_queued(
+    async fn wake_when_due(
         &self,
         workspace: &WorkspaceId,
         run_id: &RunId,
     ) -> Result<RunStatus, HandleError> {
-        let run = self.fleet.load(workspace, run_id).await?;
+        let run = self.fleet.load_current(workspace, run_id).await?;
         let status = run.state.status().ok_or(Undecided::NotFound)?;
-        if status == RunStatus::Queued {
-            self.wake(&run, None, "due").await;
-        }
+        self.wake_if_queued(&run, "due").await;
         Ok(status)
+    }
+
+    /// Wakes the run unless it moves already, or has ended.
+    pub(crate) async fn wake_if_queued(&self, run: &Loaded, reason: &str) {
+        if run.state.status() == Some(RunStatus::Queued) {
+            self.wake(run, None, reason).await;
+        }
     }
 
     /// Makes a new run of what an ended one was made of.
@@ -245,7 +245,7 @@ impl Dispatcher {
         run_id: &RunId,
         new_run_id: Option<RunId>,
     ) -> Result<Reply, HandleError> {
-        let run = self.fleet.load(workspace, run_id).await?;
+        let run = self.fleet.load_current(workspace, run_id).await?;
         let Some(progress) = &run.state.progress else {
             return Ok(refused(run_id, None, "the run does not exist"));
         };

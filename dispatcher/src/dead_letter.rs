@@ -21,20 +21,34 @@ impl Dispatcher {
             } => (workspace_id.clone(), Some(run_id.clone())),
             IntakeKind::Unreadable => (WorkspaceId::fleet(), None),
         };
-        let letter_of = run_id.clone();
-        self.bury(message, &workspace, letter_of, code, &reason, Vec::new())
+        self.bury_and_tell(message, &workspace, run_id, code, reason, Vec::new())
+            .await;
+    }
+
+    /// Keeps a message as a dead letter, and tells its sender why.
+    pub(crate) async fn bury_and_tell(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: Option<RunId>,
+        code: ReasonCode,
+        reason: String,
+        violations: Vec<Violation>,
+    ) {
+        let (letter_of, why) = (run_id.clone(), violations.clone());
+        self.bury(message, workspace, letter_of, code, &reason, why)
             .await;
         let reply = Reply::Refused {
             run_id,
             reason_code: Some(code),
             reason,
-            violations: Vec::new(),
+            violations,
         };
         message.answer(&self.fleet, &reply).await;
     }
 
     /// Keeps a message as a dead letter of its workspace, without its secrets.
-    pub(crate) async fn bury(
+    async fn bury(
         &self,
         message: &Intake,
         workspace: &WorkspaceId,

@@ -1,7 +1,7 @@
 //! Runs of outside agents: opening a step, asking for a call, saying that it is done.
 //!
 //! A request is recorded behind the run's fence before the run is woken, and carries a key: whoever is in doubt asks again
-//! under the same key, and no second step or call comes of it.
+//! under the same key, and no second step or call comes of it. A message without one goes by its own name.
 //! Secrets in a call's input are kept in the vault before anything is recorded of it, as those of a submission are.
 
 use gatewright_bus::{AppendError, Loaded, intake::Intake};
@@ -10,29 +10,19 @@ use gatewright_policy::{
     redact::{Parts, Vault, take_out},
 };
 use gatewright_run::{
-    Progress,
-    decide::{self, CallRequest, Undecided},
+    Decided, RunState,
+    decide::{self, CallRequest, Requested, Undecided},
 };
 use gatewright_schemas::{
-    Digest, ReasonCode, Reply, RunId, RunStatus, StepId, ToolCallId, Violation, WorkspaceId,
-    reference,
+    Digest, EventBody, ReasonCode, Reply, RunId, RunStatus, Violation, WorkspaceId,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     Dispatcher, HandleError,
     command::{accepted, refused},
+    secrets,
 };
-
-/// A tool call as the command asks for it.
-pub(crate) struct Wish {
-    pub(crate) step_id: StepId,
-    pub(crate) tool: String,
-    pub(crate) input: Value,
-    pub(crate) sandbox_permissions: Option<String>,
-    pub(crate) policy: Value,
-    pub(crate) request_key: Option<String>,
-}
 
 impl Dispatcher {
     /// Opens a step. Asked again under the same key, it answers with the step that was opened.
@@ -42,36 +32,16 @@ impl Dispatcher {
         workspace: &WorkspaceId,
         run_id: &RunId,
         title: Option<String>,
+        request_key: String,
     ) -> Result<Reply, HandleError> {
-        // The commit is named after the message, so a message that is handed out again finds what it did.
-        let stamp = self.stamp(message, "step");
-        if message.delivered > 1 {
-            let history = self.fleet.history(workspace, run_id).await?;
-            let done = history
-                .iter()
-                .find(|stored| stored.commit.commit_id == stamp.commit_id);
-            let event = done.and_then(|stored| stored.commit.events.last());
-            if let Some(step) = event.and_then(|event| event.step_id.clone()) {
-                return Ok(created(run_id, RunStatus::WaitingActor, step.as_str()));
-            }
-        }
-        loop {
-            let run = self.fleet.load(workspace, run_id).await?;
-            let decided = match decide::open_step(&run.state, title.clone()) {
-                Ok(decided) => decided,
-                Err(undecided) => return cannot(run_id, undecided),
-            };
-            let sealed = decided.seal(stamp.clone());
-            match self.fleet.append(&sealed, run.fence).await {
-                Ok(_) => {
-                    let progress = sealed.state.progress.as_ref();
-                    let step = progress.and_then(Progress::step_id);
-                    let step = step.map(StepId::as_str).unwrap_or_default();
-                    return Ok(created(run_id, RunStatus::WaitingActor, step));
-                }
-                Err(AppendError::Fenced { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let asked = self
+            .ask(message, workspace, run_id, &Vault::default(), |run| {
+                decide::open_step(run, title.clone(), request_key.clone())
+            })
+            .await;
+        match asked {
+            Ok((run, step)) => Ok(created(&run, step.as_str())),
+            Err(error) => cannot(run_id, error),
         }
     }
 
@@ -81,99 +51,90 @@ impl Dispatcher {
         message: &Intake,
         workspace: &WorkspaceId,
         run_id: &RunId,
-        wish: Wish,
+        mut request: CallRequest,
     ) -> Result<Reply, HandleError> {
-        let request_key = wish
-            .request_key
-            .clone()
-            .unwrap_or_else(|| self.name_of(message, "request"));
-        let marks = self.authority.read(Snapshot::marks);
-        let mut input = wish.input;
-        let places = reference::places(&input);
-        if reference::occur_in(&input) {
-            return Ok(invalid(run_id, places.into_iter().map(|below| {
-                Violation::new(format!("/input{below}"), "an object with the key `$secret` is a reference, which only the fleet makes")
-            }).collect()));
+        let violations = secrets::references(&request.input, || "/input".to_owned());
+        if !violations.is_empty() {
+            return Ok(invalid(run_id, violations));
         }
+        let marks = self.authority.read(Snapshot::marks);
         let parts = Parts {
-            inputs: vec![&mut input],
+            inputs: vec![&mut request.input],
             ..Parts::default()
         };
         let vault = match take_out(parts, &marks) {
             Ok(vault) => vault,
             Err(error) => {
-                return Ok(invalid(
-                    run_id,
-                    vec![Violation::new("/input", error.to_string())],
-                ));
+                let violation = Violation::new("/input", error.to_string());
+                return Ok(invalid(run_id, vec![violation]));
             }
         };
-        loop {
-            let run = self.fleet.load(workspace, run_id).await?;
-            let progress = run.state.progress.as_ref();
-            if let Some(there) = progress.and_then(|p| p.call_of_request(&request_key)) {
-                // What it is about is compared without its secrets: they are not kept once the call is over.
-                if there.tool_name != wish.tool.trim() || there.input != input {
-                    let reason = "the key was used for another request of this run";
-                    return Ok(refused(
-                        run_id,
-                        Some(ReasonCode::RequestKeyConflict),
-                        reason,
-                    ));
-                }
-                let id = there.tool_call_id.clone();
-                return Ok(self.asked(run_id, &run, &id).await);
+        let asked = self
+            .ask(message, workspace, run_id, &vault, |run| {
+                let secrets = self.secrets_digest(message, run, &vault, &request);
+                let request = CallRequest {
+                    secrets,
+                    ..request.clone()
+                };
+                decide::request_call(run, request)
+            })
+            .await;
+        match asked {
+            Ok((run, call)) => {
+                self.wake_if_queued(&run, "requested").await;
+                Ok(created(&run, call.as_str()))
             }
-            let secrets = secrets_digest(progress, &vault, &input, &request_key);
-            if let Some(digest) = &secrets {
+            Err(error) => cannot(run_id, error),
+        }
+    }
+
+    /// Appends what `decide` makes of the run, again and again until nobody is faster, unless it was made before.
+    /// Answers with the run, and with what was asked for. The vault holds the secrets of the call, where it is one.
+    async fn ask<Id>(
+        &self,
+        message: &Intake,
+        workspace: &WorkspaceId,
+        run_id: &RunId,
+        vault: &Vault,
+        decide: impl Fn(&RunState) -> Result<Requested<Id>, Undecided>,
+    ) -> Result<(Loaded, Id), HandleError> {
+        loop {
+            let run = self.fleet.load_current(workspace, run_id).await?;
+            let (decided, id) = match decide(&run.state)? {
+                Requested::Now(decided, id) => (decided, id),
+                Requested::Before(id) => return Ok((run, id)),
+            };
+            // Once it is certain that the call can be asked for, and before it is recorded.
+            if let Some(digest) = secrets_of(&decided) {
                 self.fleet
-                    .keep_secrets(workspace, run_id, digest, &vault)
+                    .keep_secrets(workspace, run_id, &digest, vault)
                     .await?;
             }
-            let request = CallRequest {
-                step_id: wish.step_id.clone(),
-                tool: wish.tool.clone(),
-                input: input.clone(),
-                request_key: request_key.clone(),
-                sandbox_permissions: wish.sandbox_permissions.clone(),
-                policy: wish.policy.clone(),
-                secrets: secrets.clone(),
-            };
-            let forget = async || {
-                if let Some(digest) = &secrets {
-                    self.fleet.forget_secrets(workspace, run_id, digest).await;
-                }
-            };
-            let (decided, id) = match decide::request_call(&run.state, request) {
-                Ok(decided) => decided,
-                Err(undecided) => {
-                    forget().await;
-                    return cannot(run_id, undecided);
-                }
-            };
-            let sealed = decided.seal(self.stamp(message, "request"));
+            let sealed = decided.seal(self.stamp(message, "command"));
             match self.fleet.append(&sealed, run.fence).await {
                 Ok(fence) => {
-                    let run = Loaded {
-                        state: sealed.state,
-                        fence,
-                    };
-                    return Ok(self.asked(run_id, &run, &id).await);
+                    let state = sealed.state;
+                    return Ok((Loaded { state, fence }, id));
                 }
-                // Looked at again; what was kept is kept under the same name, or forgotten with the run.
+                // Looked at again. Secrets that were kept for it are forgotten with the run.
                 Err(AppendError::Fenced { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Wakes the run for a call that is recorded, unless it moves already, and answers with the call.
-    async fn asked(&self, run_id: &RunId, run: &Loaded, call: &ToolCallId) -> Reply {
-        let status = run.state.status().unwrap_or(RunStatus::Queued);
-        if status == RunStatus::Queued {
-            self.wake(run, None, "requested").await;
-        }
-        created(run_id, status, call.as_str())
+    /// Under what digest the secrets of the next call are kept: of no other call, and of no other message that asks for it.
+    fn secrets_digest(
+        &self,
+        message: &Intake,
+        run: &RunState,
+        vault: &Vault,
+        request: &CallRequest,
+    ) -> Option<Digest> {
+        let call = run.progress.as_ref()?.next_call_id()?;
+        let message = self.name_of(message, "message");
+        let what = json!({ "call": call, "input": request.input, "message": message });
+        (!vault.is_empty()).then(|| Digest::of(&what))
     }
 
     /// Ends the run: its agent is done, or gives up.
@@ -197,7 +158,8 @@ impl Dispatcher {
                 Ok(accepted(run_id, run.state.status()))
             }
             Err(HandleError::Undecided(Undecided::Ended)) => {
-                let status = self.fleet.load(workspace, run_id).await?.state.status();
+                let run = self.fleet.load_current(workspace, run_id).await?;
+                let status = run.state.status();
                 let wanted = if succeeded {
                     RunStatus::Succeeded
                 } else {
@@ -207,34 +169,25 @@ impl Dispatcher {
                 if status == Some(wanted) {
                     return Ok(accepted(run_id, status));
                 }
-                cannot(run_id, Undecided::Ended)
+                cannot(run_id, Undecided::Ended.into())
             }
-            Err(HandleError::Undecided(undecided)) => cannot(run_id, undecided),
-            Err(error) => Err(error),
+            Err(error) => cannot(run_id, error),
         }
     }
 }
 
-/// Under what digest the secrets of the next call are kept: of no other call, and of no other request for it.
-fn secrets_digest(
-    progress: Option<&Progress>,
-    vault: &Vault,
-    input: &Value,
-    request_key: &str,
-) -> Option<Digest> {
-    if vault.is_empty() {
-        return None;
-    }
-    let call = progress?.next_call_id()?;
-    Some(Digest::of(
-        &json!({ "call": call, "input": input, "request_key": request_key }),
-    ))
+/// Under what digest the secrets are kept of the call that is asked for; none when it has none.
+fn secrets_of(decided: &Decided) -> Option<Digest> {
+    decided.bodies().find_map(|body| match body {
+        EventBody::ToolRequested(requested) => requested.secrets.clone(),
+        _ => None,
+    })
 }
 
-fn created(run_id: &RunId, status: RunStatus, what: &str) -> Reply {
+fn created(run: &Loaded, what: &str) -> Reply {
     Reply::Accepted {
-        run_id: run_id.clone(),
-        status: Some(status),
+        run_id: run.state.run_id.clone(),
+        status: run.state.status(),
         created: Some(what.to_owned()),
     }
 }
@@ -248,14 +201,23 @@ fn invalid(run_id: &RunId, violations: Vec<Violation>) -> Reply {
     }
 }
 
-fn cannot(run_id: &RunId, undecided: Undecided) -> Result<Reply, HandleError> {
+fn cannot(run_id: &RunId, error: HandleError) -> Result<Reply, HandleError> {
+    let HandleError::Undecided(undecided) = error else {
+        return Err(error);
+    };
     let code = match &undecided {
         Undecided::NotExternal => Some(ReasonCode::RunNotExternal),
         Undecided::Busy => Some(ReasonCode::RunBusy),
         Undecided::StepNotOpen => Some(ReasonCode::StepNotOpen),
+        Undecided::KeyTaken => Some(ReasonCode::RequestKeyConflict),
         Undecided::TooLong => Some(ReasonCode::RunTooLong),
         Undecided::NotFound | Undecided::Ended => None,
-        _ => return Err(undecided.into()),
+        Undecided::NotWaiting
+        | Undecided::Answered(_)
+        | Undecided::NotExpired { .. }
+        | Undecided::Vote(_)
+        | Undecided::NotMemorable { .. }
+        | Undecided::Impossible(_) => return Err(undecided.into()),
     };
     Ok(refused(run_id, code, &undecided.to_string()))
 }

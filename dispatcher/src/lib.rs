@@ -85,7 +85,7 @@ impl HandleError {
         match self {
             Self::Load(error) => error.fate(),
             Self::Append(error) => error.fate(),
-            Self::Unreadable(_) => Fate::DeadLetter(ReasonCode::HistoryUnreadable),
+            Self::Unreadable(_) => Fate::Outwait(ReasonCode::HistoryUnreadable),
             Self::Undecided(Undecided::Impossible(_)) => {
                 Fate::DeadLetter(ReasonCode::InternalError)
             }
@@ -204,19 +204,14 @@ impl Dispatcher {
         let Err(error) = done else {
             return message.ack().await;
         };
-        match error.fate() {
-            Fate::DeadLetter(code) => {
-                tracing::error!(%error, subject = message.subject(), "no repetition helps, giving a message up");
-                self.give_up(message, code, &error).await;
-                message.ack().await;
-            }
-            Fate::Retry => {
-                let delay =
-                    Duration::from_secs(u64::try_from(message.delivered).unwrap_or(1).clamp(1, 30));
-                tracing::error!(%error, subject = message.subject(), retry_in_s = delay.as_secs(), "a message could not be worked on");
-                message.give_back(delay).await;
-            }
+        if let Some(code) = error.fate().given_up(message.stored_at) {
+            tracing::error!(%error, subject = message.subject(), "no repetition helps, giving a message up");
+            self.give_up(message, code, &error).await;
+            return message.ack().await;
         }
+        let delay = Duration::from_secs(u64::try_from(message.delivered).unwrap_or(1).clamp(1, 30));
+        tracing::error!(%error, subject = message.subject(), retry_in_s = delay.as_secs(), "a message could not be worked on");
+        message.give_back(delay).await;
     }
 
     /// A name for what comes of a message: the same however often the message is handed out.

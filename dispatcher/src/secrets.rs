@@ -17,7 +17,7 @@ pub fn take(
     mut submission: Submission,
     marks: &Marks,
 ) -> Result<(Submission, Vault), Vec<Violation>> {
-    let violations = references(&submission);
+    let violations = references_in(&submission);
     if !violations.is_empty() {
         return Err(violations);
     }
@@ -48,7 +48,21 @@ pub fn take(
     Ok((submission, vault))
 }
 
-fn references(submission: &Submission) -> Vec<Violation> {
+/// The references in a value that stands at `place`, a JSON pointer: nobody but the fleet makes them.
+pub(crate) fn references(value: &Value, place: impl FnOnce() -> String) -> Vec<Violation> {
+    if !reference::occur_in(value) {
+        return Vec::new();
+    }
+    let place = place();
+    let below = reference::places(value).into_iter();
+    let told = below.map(|below| {
+        let message = "an object with the key `$secret` is a reference, which only the fleet makes";
+        Violation::new(format!("{place}{below}"), message)
+    });
+    told.collect()
+}
+
+fn references_in(submission: &Submission) -> Vec<Violation> {
     let input = &submission.input;
     let runtime = &input.runtime;
     let steps = runtime.steps.iter().flatten().enumerate();
@@ -57,28 +71,21 @@ fn references(submission: &Submission) -> Vec<Violation> {
         calls.map(move |(c, call)| (s, c, &call.input))
     });
     let mut violations = Vec::new();
-    let mut check = |place: &dyn Fn() -> String, value: &Value| {
-        if reference::occur_in(value) {
-            violations.extend(reference::places(value).into_iter().map(|below| {
-                let message =
-                    "an object with the key `$secret` is a reference, which only the fleet makes";
-                Violation::new(place() + &below, message)
-            }));
-        }
-    };
     for (s, c, value) in calls {
-        check(
-            &|| format!("/input/runtime/steps/{s}/tool_calls/{c}/input"),
-            value,
-        );
+        let place = || format!("/input/runtime/steps/{s}/tool_calls/{c}/input");
+        violations.extend(references(value, place));
     }
     if let Some(context) = runtime.egress.as_ref().and_then(|e| e.context.as_ref()) {
-        check(&|| "/input/runtime/egress/context".to_owned(), context);
+        violations.extend(references(context, || {
+            "/input/runtime/egress/context".to_owned()
+        }));
     }
-    check(&|| "/input/runtime/policy".to_owned(), &runtime.policy);
+    violations.extend(references(&runtime.policy, || {
+        "/input/runtime/policy".to_owned()
+    }));
     for (name, value) in &input.other {
         let token = name.replace('~', "~0").replace('/', "~1");
-        check(&|| format!("/input/{token}"), value);
+        violations.extend(references(value, || format!("/input/{token}")));
     }
     if input.other.contains_key(reference::KEY) {
         violations.push(Violation::new(

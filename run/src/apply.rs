@@ -198,7 +198,10 @@ impl Progress {
         ensure(!self.step_open, "has an open step")?;
         let is_next = usize::try_from(created.number) == Ok(self.plan.steps.len() + 1);
         ensure(is_next, "has another number of steps")?;
-        Arc::make_mut(&mut self.plan).open(created.title.clone());
+        let key = created.request_key.as_deref();
+        let is_new = key.is_none_or(|key| self.step_of_request(key).is_none());
+        ensure(is_new, "has a step of this key")?;
+        Arc::make_mut(&mut self.plan).open(created);
         self.step_open = true;
         self.call = 0;
         Ok(())

@@ -120,7 +120,11 @@ impl Decided {
                     .unwrap_or(u32::MAX)
                     .saturating_add(1);
                 let title = step.title.clone();
-                self.push(EventBody::StepCreated(StepCreated { number, title }))?;
+                self.push(EventBody::StepCreated(StepCreated {
+                    number,
+                    title,
+                    request_key: None,
+                }))?;
             }
             if has_calls_left {
                 break;
@@ -170,12 +174,15 @@ impl Decided {
             return Ok(());
         }
         self.open_step()?;
-        let Some(progress) = &self.state.progress else {
-            return Ok(());
-        };
+        self.complete()
+    }
+
+    /// Ends the run as succeeded.
+    pub(crate) fn complete(&mut self) -> Result<(), Impossible> {
+        let progress = self.state.progress.as_ref();
         let completed = RunCompleted {
-            succeeded_calls: progress.succeeded_calls,
-            failed_calls: progress.failed_calls,
+            succeeded_calls: progress.map_or(0, |p| p.succeeded_calls),
+            failed_calls: progress.map_or(0, |p| p.failed_calls),
         };
         self.push(EventBody::RunCompleted(completed))
     }

@@ -3,7 +3,7 @@
 use gatewright_policy::context::{InvalidContext, PolicyContext};
 use gatewright_schemas::{
     Digest, OnFailure, RunId, RuntimeActor, StepId, ToolCallId, Violation, WorkspaceId, Zone,
-    event::ToolRequested,
+    event::{StepCreated, ToolRequested},
     submission::{EgressSpec, Runtime, StepSpec, ToolCallSpec},
 };
 use serde_json::{Map, Value};
@@ -29,6 +29,8 @@ pub struct PlannedStep {
     pub step_id: StepId,
     /// What people call it.
     pub title: Option<String>,
+    /// The key under which an outside agent asked for it; absent for a step of the run's own.
+    pub request_key: Option<String>,
     /// Its calls, in order; a step may have none.
     pub calls: Vec<PlannedCall>,
 }
@@ -55,7 +57,9 @@ pub struct PlannedCall {
 pub struct Request {
     /// The key under which it may ask again without a second call coming of it.
     pub key: String,
-    /// On whose authority, where that is not the run's own.
+    /// On whose authority, where that is not the run's own: as it was written.
+    pub policy: Value,
+    /// The same, read.
     pub context: Option<Result<PolicyContext, InvalidContext>>,
     /// Under what digest the call's secrets are kept; none when it has none.
     pub secrets: Option<Digest>,
@@ -76,6 +80,7 @@ impl Request {
         });
         Self {
             key: requested.request_key.clone(),
+            policy: requested.policy.clone(),
             context,
             secrets: requested.secrets.clone(),
         }
@@ -106,6 +111,7 @@ impl Plan {
         let steps = steps.into_iter().enumerate().map(|(s, step)| PlannedStep {
             step_id: StepId::of(workspace, run, s + 1),
             title: step.title,
+            request_key: None,
             calls: step
                 .tool_calls
                 .into_iter()
@@ -135,11 +141,12 @@ impl Plan {
     }
 
     /// Adds a step without calls.
-    pub(crate) fn open(&mut self, title: Option<String>) {
+    pub(crate) fn open(&mut self, created: &StepCreated) {
         let number = self.steps.len() + 1;
         self.steps.push(PlannedStep {
             step_id: StepId::of(&self.workspace_id, &self.run_id, number),
-            title,
+            title: created.title.clone(),
+            request_key: created.request_key.clone(),
             calls: Vec::new(),
         });
     }

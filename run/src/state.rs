@@ -11,7 +11,7 @@ use gatewright_schemas::{
 };
 use serde_json::Value;
 
-use crate::{Plan, PlannedCall};
+use crate::{Plan, PlannedCall, PlannedStep};
 
 /// Where a run stands.
 #[derive(Debug, Clone)]
@@ -226,11 +226,17 @@ impl Progress {
         self.plan.next_call_id(step)
     }
 
-    /// The call that an outside agent asked for under this key.
-    pub fn call_of_request(&self, key: &str) -> Option<&PlannedCall> {
-        self.plan
-            .calls()
-            .find(|call| call.request.as_ref().is_some_and(|r| r.key == key))
+    /// The step that an outside agent opened under this key.
+    pub(crate) fn step_of_request(&self, key: &str) -> Option<&PlannedStep> {
+        let mut steps = self.plan.steps.iter();
+        steps.find(|step| step.request_key.as_deref() == Some(key))
+    }
+
+    /// The call that an outside agent asked for under this key, and its step.
+    pub(crate) fn call_of_request(&self, key: &str) -> Option<(&PlannedStep, &PlannedCall)> {
+        let is_it = |call: &&PlannedCall| call.request.as_ref().is_some_and(|r| r.key == key);
+        let mut steps = self.plan.steps.iter();
+        steps.find_map(|step| Some((step, step.calls.iter().find(is_it)?)))
     }
 
     /// What became of an approval; none when it is not decided, or not this run's.

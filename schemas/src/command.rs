@@ -74,6 +74,10 @@ pub enum Command {
         #[serde(default)]
         #[schemars(length(max = 200))]
         title: Option<String>,
+        /// A key of the sender's choice: asked again under it, no second step comes of it.
+        #[serde(default)]
+        #[schemars(length(min = 1, max = 200))]
+        request_key: Option<String>,
     },
     /// Ask for one tool call of such a run.
     RequestToolCall {

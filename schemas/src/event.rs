@@ -327,6 +327,9 @@ pub struct StepCreated {
     pub number: u32,
     /// What people call it.
     pub title: Option<String>,
+    /// The key under which an outside agent may ask again without a second step coming of it; absent in a run of steps of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_key: Option<String>,
 }
 
 /// `step.completed`
@@ -382,6 +385,9 @@ pub struct ToolInvoked {
     /// The action type, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_type: Option<String>,
+    /// The principal on whose authority it is made; absent in events of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal_id: Option<PrincipalId>,
     /// The token that was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability_token_id: Option<CapabilityTokenId>,

@@ -22,6 +22,18 @@ pub struct Wake {
     pub hint: Option<Commit>,
 }
 
+impl Wake {
+    /// Reads a message. A hint that cannot be read, since a newer version made it, counts as none: the wake-up is worth as much
+    /// without it.
+    pub fn read(payload: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(payload).or_else(|error| {
+            let mut message: Value = serde_json::from_slice(payload)?;
+            let hint = message.as_object_mut().and_then(|m| m.remove("hint"));
+            hint.map_or(Err(error), |_| serde_json::from_value(message))
+        })
+    }
+}
+
 /// What a worker says of itself in the bucket `workers`, under its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerHeartbeat {

@@ -190,8 +190,9 @@ impl Worker {
             lease: delivery.sequence,
         };
         // A first delivery may trust the hint: a stale one is fenced at its first append, before any effect.
-        if let (1, Some(commit)) = (delivery.delivered, &wake.hint) {
-            let run = Loaded::from_hint(commit, wake.seen)?;
+        // One that makes no sense here only costs a look at the history.
+        let hint = wake.hint.as_ref().filter(|_| delivery.delivered == 1);
+        if let Some(Ok(run)) = hint.map(|commit| Loaded::from_hint(commit, wake.seen)) {
             if !is_in_zone(delivery, &run) {
                 return Ok(Taken::NothingToDo);
             }
@@ -300,13 +301,13 @@ impl Worker {
                 tracing::info!(run.id = %run, "interrupted, stopping");
                 delivery.give_back(None).await;
             }
-            error => match error.fate() {
-                Fate::DeadLetter(code) => self.give_up(delivery, wake, code, &error).await,
-                Fate::Retry => {
-                    tracing::error!(run.id = %run, %error, "a turn failed, handing the run back");
-                    delivery.give_back(Some(LATER)).await;
+            error => {
+                if let Some(code) = error.fate().given_up(delivery.stored_at) {
+                    return self.give_up(delivery, wake, code, &error).await;
                 }
-            },
+                tracing::error!(run.id = %run, %error, "a turn failed, handing the run back");
+                delivery.give_back(Some(LATER)).await;
+            }
         }
     }
 
@@ -321,7 +322,7 @@ impl Worker {
                 tracing::info!(run.id = %run, "fenced, stopping");
                 return;
             }
-            Err(again) if again.fate() == Fate::Retry => {
+            Err(again) if again.fate().given_up(delivery.stored_at).is_none() => {
                 tracing::error!(run.id = %run, error = %again, "a run could not be failed, handing it back");
                 return delivery.give_back(Some(LATER)).await;
             }

@@ -11,6 +11,9 @@ pub(super) fn record(decisions: &mut Decisions, event: &Event, body: &EventBody)
     match body {
         EventBody::ToolInvoked(invoked) if invoked.decision.decision == Decision::Allow => {
             let token = invoked.capability_token_id.as_ref();
+            // Older events name the run's principal only.
+            let principal = invoked.principal_id.as_ref();
+            let principal = principal.or(event.actor_principal_id.as_ref());
             decisions.add(&DecisionRow {
                 decided_at: event.occurred_at,
                 seq: bigint(event.seq),
@@ -19,7 +22,7 @@ pub(super) fn record(decisions: &mut Decisions, event: &Event, body: &EventBody)
                 tool_call_id: &invoked.tool_call_id,
                 category: "tool",
                 zone: event.zone,
-                principal_id: event.actor_principal_id.as_ref().map(AsRef::as_ref),
+                principal_id: principal.map(AsRef::as_ref),
                 capability_token_id: token.map(AsRef::as_ref),
                 tool_name: &invoked.tool_name,
                 action_type: invoked.action_type.as_deref(),

@@ -252,6 +252,7 @@ pub fn step_created(number: u32) -> EventBody {
     EventBody::StepCreated(StepCreated {
         number,
         title: Some(format!("step {number}")),
+        request_key: None,
     })
 }
 
@@ -276,6 +277,7 @@ pub fn invoked(
         decision: answer,
         approval_id: approval,
         action_type: None,
+        principal_id: None,
         capability_token_id: None,
         hosts: Vec::new(),
         asked: None,

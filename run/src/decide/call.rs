@@ -85,7 +85,8 @@ pub fn invoke(
         decided.push(body)?;
     }
     let progress = decided.state().progress.as_ref();
-    let context = progress.and_then(|progress| progress.context.as_ref().ok());
+    let context = progress.and_then(|progress| progress.context_of(call).as_ref().ok());
+    let principal_id = context.and_then(|c| c.principal_id.clone());
     let capability_token_id = context.and_then(|c| c.capability_token_id.clone());
     let Some(first) = invocation.asked.into_iter().next() else {
         return Err(Undecided::NotFound);
@@ -101,6 +102,7 @@ pub fn invoke(
         decision: first.record,
         approval_id: invocation.approval_id,
         action_type: first.action_type,
+        principal_id,
         capability_token_id,
         hosts: first.hosts,
         asked: Some(first.facts),

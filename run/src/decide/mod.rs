@@ -13,7 +13,7 @@ pub use admit::{admit, reject};
 pub use approval::{Bench, Terms, Verdict, answer_approval, park_for_approval, remembered};
 pub use call::{Asked, Invocation, Outcome, conclude, invoke, refuse, told};
 pub use end::{cancel, exhaust, expire, finish, give_up};
-pub use external::{CallRequest, complete, open_step, request_call};
+pub use external::{CallRequest, Requested, complete, open_step, request_call};
 pub use recover::lose;
 
 use gatewright_policy::approval::VoteRefused;
@@ -69,6 +69,9 @@ pub enum Undecided {
     /// It has no such open step.
     #[error("the step is not the run's open one")]
     StepNotOpen,
+    /// The key was used before, for something else.
+    #[error("the key was used for another request of this run")]
+    KeyTaken,
     /// It has as many steps or calls as it may have.
     #[error("the run has as many steps or calls as it may have")]
     TooLong,

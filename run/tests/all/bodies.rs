@@ -155,6 +155,7 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
         EventType::StepCreated => EventBody::StepCreated(StepCreated {
             number: 1,
             title: None,
+            request_key: None,
         }),
         EventType::StepCompleted => EventBody::StepCompleted(StepCompleted {
             status: fit.step_status,
@@ -179,6 +180,7 @@ pub fn body(event_type: EventType, fit: &Fit) -> EventBody {
             decision: record(Decision::Allow),
             approval_id: None,
             action_type: None,
+            principal_id: None,
             capability_token_id: None,
             hosts: Vec::new(),
             asked: None,

@@ -1,8 +1,8 @@
 //! Runs whose calls an outside agent asks for, one at a time.
 
 use gatewright_run::{
-    Next,
-    decide::{self, CallRequest, Undecided, Verdict},
+    Decided, Next,
+    decide::{self, CallRequest, Requested, Undecided, Verdict},
     next,
 };
 use gatewright_schemas::{EventBody, ReasonCode, RunStatus, StepId};
@@ -14,10 +14,24 @@ fn external(policy: &Value) -> Story {
     Story::of(&json!({ "actor": "external", "policy": policy }))
 }
 
+/// What was decided of a request that is asked for the first time.
+pub fn asked_now<Id: std::fmt::Debug>(
+    asked: Result<Requested<Id>, Undecided>,
+) -> Result<Decided, Undecided> {
+    match asked? {
+        Requested::Now(decided, _) => Ok(*decided),
+        Requested::Before(id) => panic!("{id:?} was asked for before"),
+    }
+}
+
+fn open(story: &mut Story, title: Option<&str>, key: &str) -> Vec<&'static str> {
+    let opened = decide::open_step(&story.state, title.map(str::to_owned), key.into());
+    story.append(asked_now(opened))
+}
+
 fn with_a_step() -> Story {
     let mut story = external(&json!(null));
-    let opened = decide::open_step(&story.state, Some("look".into()));
-    story.append(opened);
+    open(&mut story, Some("look"), "first");
     story
 }
 
@@ -34,8 +48,8 @@ fn wish(tool: &str, key: &str) -> CallRequest {
 }
 
 fn ask_for(story: &mut Story, wish: CallRequest) -> Vec<&'static str> {
-    let requested = decide::request_call(&story.state, wish).map(|(decided, _)| decided);
-    story.append(requested)
+    let requested = decide::request_call(&story.state, wish);
+    story.append(asked_now(requested))
 }
 
 #[test]
@@ -62,8 +76,8 @@ fn one_call_at_a_time_is_made_and_the_run_waits_again() {
         assert_eq!(story.work_off(), RunStatus::WaitingActor);
         assert_eq!(story.last(), ["tool.succeeded", "run.suspended"]);
     }
-    let opened = decide::open_step(&story.state, None);
-    assert_eq!(story.append(opened), ["step.completed", "step.created"]);
+    let opened = open(&mut story, None, "second");
+    assert_eq!(opened, ["step.completed", "step.created"]);
     let done = decide::complete(&story.state, true, "ann", None);
     assert_eq!(story.append(done), ["step.completed", "run.completed"]);
     assert_eq!(story.status(), RunStatus::Succeeded);
@@ -135,15 +149,80 @@ fn a_worker_that_dies_is_taken_over_as_ever() {
 }
 
 #[test]
-fn a_key_names_one_request() {
+fn a_key_names_one_step() {
+    let mut story = with_a_step();
+    open(&mut story, None, "second");
+    let again = |title: Option<&str>, key: &str| {
+        decide::open_step(&story.state, title.map(str::to_owned), key.into())
+    };
+    let Ok(Requested::Before(step)) = again(Some("look"), "first") else {
+        panic!("the first step is opened twice");
+    };
+    assert_eq!(step.as_str(), "acme.r1.1");
+    assert_eq!(again(None, "first").unwrap_err(), Undecided::KeyTaken);
+}
+
+#[test]
+fn a_key_names_one_call() {
+    let mut story = with_a_step();
+    ask_for(&mut story, wish("read", "a"));
+    let twice = |story: &Story| {
+        let again = decide::request_call(&story.state, wish(" read ", "a"));
+        let Ok(Requested::Before(call)) = again else {
+            panic!("{again:?}");
+        };
+        assert_eq!(call.as_str(), "acme.r1.1.1");
+    };
+    // While it is under way, when it is over, and after the run's end.
+    twice(&story);
+    story.work_off();
+    twice(&story);
+    let done = decide::complete(&story.state, true, "ann", None);
+    story.append(done);
+    twice(&story);
+}
+
+#[test]
+fn a_key_is_not_taken_for_another_call() {
     let mut story = with_a_step();
     ask_for(&mut story, wish("read", "a"));
     story.work_off();
-    let progress = story.state.progress.as_ref().unwrap();
-    let there = progress.call_of_request("a").unwrap();
-    assert_eq!(there.tool_call_id.as_str(), "acme.r1.1.1");
-    let again = decide::request_call(&story.state, wish("read", "a"));
-    assert!(matches!(again, Err(Undecided::Impossible(_))));
+    open(&mut story, None, "second");
+    let others = [
+        ("tool", wish("send", "a")),
+        (
+            "input",
+            CallRequest {
+                input: json!({ "n": 1 }),
+                ..wish("read", "a")
+            },
+        ),
+        (
+            "step",
+            CallRequest {
+                step_id: StepId::new("acme.r1.2").unwrap(),
+                ..wish("read", "a")
+            },
+        ),
+        (
+            "sandbox",
+            CallRequest {
+                sandbox_permissions: Some("require_escalated".into()),
+                ..wish("read", "a")
+            },
+        ),
+        (
+            "authority",
+            CallRequest {
+                policy: json!({ "principal_id": "p2" }),
+                ..wish("read", "a")
+            },
+        ),
+    ];
+    for (what, other) in others {
+        let refused = decide::request_call(&story.state, other);
+        assert_eq!(refused.unwrap_err(), Undecided::KeyTaken, "another {what}");
+    }
 }
 
 #[test]
@@ -152,15 +231,14 @@ fn only_the_open_step_takes_calls_and_only_an_external_run_does() {
     let early = decide::request_call(&story.state, wish("read", "a"));
     assert_eq!(early.unwrap_err(), Undecided::StepNotOpen);
     let mut story = with_a_step();
-    let opened = decide::open_step(&story.state, None);
-    story.append(opened);
+    open(&mut story, None, "second");
     let late = decide::request_call(&story.state, wish("read", "a"));
     assert_eq!(late.unwrap_err(), Undecided::StepNotOpen);
 
     let planned = Story::calling(&[&["read"]]);
     for refused in [
-        decide::open_step(&planned.state, None),
-        decide::request_call(&planned.state, wish("read", "a")).map(|(decided, _)| decided),
+        asked_now(decide::open_step(&planned.state, None, "first".into())),
+        asked_now(decide::request_call(&planned.state, wish("read", "a"))),
         decide::complete(&planned.state, true, "ann", None),
     ] {
         assert_eq!(refused.unwrap_err(), Undecided::NotExternal);
@@ -170,8 +248,7 @@ fn only_the_open_step_takes_calls_and_only_an_external_run_does() {
 #[test]
 fn a_call_acts_on_its_own_authority_where_it_states_one_and_never_in_another_zone() {
     let mut story = external(&json!({ "principal_id": "p1" }));
-    let opened = decide::open_step(&story.state, None);
-    story.append(opened);
+    open(&mut story, None, "second");
     let stated = |policy: Value| CallRequest {
         policy,
         ..wish("read", "a")
@@ -198,6 +275,29 @@ fn a_call_acts_on_its_own_authority_where_it_states_one_and_never_in_another_zon
         Some("p2")
     );
     assert_eq!(principal(json!({ "zone": "sandbox" })), None);
+    let mut made = story.clone();
+    ask_for(
+        &mut made,
+        stated(json!({ "principal_id": "p2", "capability_token_id": "t2" })),
+    );
+    assert_eq!(made.work_well(), Did::Invoked);
+    let bodies = made.last_bodies();
+    let invoked = bodies.iter().find_map(|body| match body {
+        EventBody::ToolInvoked(invoked) => Some(invoked),
+        _ => None,
+    });
+    let recorded = invoked.map(|invoked| {
+        let token = invoked.capability_token_id.as_ref();
+        (
+            invoked.principal_id.as_ref().unwrap().as_str(),
+            token.unwrap().as_str(),
+        )
+    });
+    assert_eq!(
+        recorded,
+        Some(("p2", "t2")),
+        "whose authority was used is recorded"
+    );
     for bad in [
         json!({ "zone": "high_stakes" }),
         json!([]),

@@ -6,6 +6,7 @@ use gatewright_run::{RunState, decide};
 use gatewright_schemas::{EventBody, EventType, RunStatus, StepStatus, event::ApprovalQuestion};
 use serde_json::json;
 
+use crate::external::asked_now;
 use crate::{
     bodies::{self, Fit, body, record},
     world::{Story, acme, enforced, r1, snapshot, steps},
@@ -106,8 +107,8 @@ fn states() -> Vec<(&'static str, RunState)> {
 fn external_states() -> Vec<(&'static str, RunState)> {
     let agents = Story::of(&json!({ "actor": "external" }));
     let mut opened = agents.clone();
-    let step = decide::open_step(&opened.state, None);
-    opened.append(step);
+    let step = decide::open_step(&opened.state, None, "first".into());
+    opened.append(asked_now(step));
     let requested = after(
         &opened.state,
         &body(EventType::ToolRequested, &Fit::of(&opened.state)),

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use gatewright_schemas::{Command, EventType, ReasonCode, Reply, RunId, RunStatus};
+use gatewright_schemas::{Command, EventType, ReasonCode, Reply, RunId, RunStatus, Timestamp};
+use gatewright_store::recorded;
 use gatewright_tests::{Fleetlet, policy, upstream::Upstream};
 use serde_json::{Value, json};
 
 use crate::FLEET_ROLE;
+
+const OPEN: Command = Command::OpenStep {
+    title: None,
+    request_key: None,
+};
 
 /// An agent and its run.
 struct Agent<'a> {
@@ -35,7 +41,7 @@ impl<'a> Agent<'a> {
     }
 
     async fn open_step(&self) -> String {
-        match self.command(Command::OpenStep { title: None }).await {
+        match self.command(OPEN).await {
             Reply::Accepted {
                 created: Some(step),
                 ..
@@ -212,11 +218,67 @@ async fn a_planned_run_takes_no_calls_from_outside_and_an_external_one_has_no_pl
     let slow = json!({ "run_id": "planned", "input": { "runtime": { "steps": [
         { "tool_calls": [{ "tool": "runtime.echo", "input": { "delay_ms": 3_000 } }] } ] } } });
     let run = fleet.accepted(&slow).await;
-    let reply = fleet.command(&run, Command::OpenStep { title: None }).await;
+    let reply = fleet.command(&run, OPEN).await;
     assert_refused(&reply, ReasonCode::RunNotExternal);
     let both = json!({ "input": { "runtime": { "actor": "external", "steps": [
         { "tool_calls": [{ "tool": "runtime.noop" }] } ] } } });
     assert_refused(&fleet.submit(&both).await, ReasonCode::SubmissionInvalid);
     fleet.ended(&run).await;
     fleet.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_asked_for_again_under_its_key_is_opened_once() {
+    let fleet = Fleetlet::start(0).await;
+    fleet.start_dispatcher("dispatcher-2").await;
+    let agent = Agent::new(&fleet, "agent", &json!(null)).await;
+    let open = |key: &str, title: &str| {
+        agent.command(Command::OpenStep {
+            title: Some(title.into()),
+            request_key: Some(key.into()),
+        })
+    };
+    let (a, b, c) = tokio::join!(
+        open("first", "look"),
+        open("first", "look"),
+        open("first", "look")
+    );
+    for reply in [a, b, c, open("first", "look").await] {
+        assert_eq!(called(&reply), "acme.agent.1");
+    }
+    let other = open("first", "leap").await;
+    assert_refused(&other, ReasonCode::RequestKeyConflict);
+    assert_eq!(called(&open("second", "look").await), "acme.agent.2");
+    let types = fleet.types(&agent.run).await;
+    let opened = types.iter().filter(|name| **name == "step.created");
+    assert_eq!(opened.count(), 2);
+    fleet.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_on_an_authority_of_its_own_is_recorded_under_that_authority() {
+    let fleet = Fleetlet::start(1).await;
+    fleet.register("p-run").await;
+    fleet.register("p-call").await;
+    let agent = Agent::new(&fleet, "agent", &json!({ "principal_id": "p-run" })).await;
+    let step = agent.open_step().await;
+    let reply = agent
+        .command(Command::RequestToolCall {
+            step_id: step.parse().unwrap(),
+            tool: "runtime.noop".into(),
+            input: json!({}),
+            sandbox_permissions: None,
+            policy: json!({ "principal_id": "p-call" }),
+            request_key: None,
+        })
+        .await;
+    called(&reply);
+    fleet.sees(&agent.run, EventType::ToolSucceeded).await;
+    fleet.projected().await;
+    let since = Timestamp::from_micros(0);
+    let decisions = recorded::page(&fleet.store, None, since, None, 10).await;
+    let decisions = decisions.unwrap();
+    let principals = decisions.iter().map(|d| d.principal_id.as_ref().unwrap());
+    let principals: Vec<&str> = principals.map(AsRef::as_ref).collect();
+    assert_eq!(principals, ["p-call"]);
 }

@@ -161,3 +161,48 @@ async fn a_dead_letter_that_is_too_large_is_kept_without_its_message() {
     is_empty(&outsider, "SUBMISSIONS").await;
     fleet.audit().await;
 }
+
+/// Without a projector, which rightly stops at what it cannot read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_to_a_run_of_a_newer_version_waits_for_one_that_reads_it() {
+    let fleet = Fleetlet::servers().await;
+    fleet.start_dispatcher("dispatcher-1").await;
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let newer = r#"{ "commit_id": "c", "said": "more" }"#;
+    outsider
+        .publish("fleet.events.acme.odd.somebody.none.queued", newer)
+        .await;
+    let cancel = r#"{ "issued_by": "ops", "command": { "type": "cancel" } }"#;
+    outsider.publish("fleet.command.acme.odd", cancel).await;
+    let stream = outsider.jetstream.get_stream("SUBMISSIONS").await.unwrap();
+    let name = fleet.fleet.names().commands_consumer();
+    eventually("it is handed out again", SOON, async || {
+        let info = stream.consumer_info(name).await.unwrap();
+        match info.delivered.consumer_sequence {
+            n if n > 1 => Ok(()),
+            n => Err(format!("handed out {n} times")),
+        }
+    })
+    .await;
+    assert_eq!(outsider.count("SUBMISSIONS").await, 1);
+    assert!(kept(&fleet).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_up_counts_though_its_hint_is_of_a_newer_version() {
+    let fleet = Fleetlet::start(0).await;
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let id = fleet.accepted(&wordy("plain", 10)).await;
+    let queue = outsider.jetstream.get_stream("QUEUE").await.unwrap();
+    let asked = queue.direct_get_last_for_subject("fleet.queue.>").await;
+    let message = asked.unwrap();
+    queue.purge().await.unwrap();
+    let mut wake: Value = serde_json::from_slice(&message.payload).unwrap();
+    assert!(wake["hint"].is_object());
+    wake["hint"]["said"] = json!("more");
+    outsider.publish(&message.subject, wake.to_string()).await;
+    fleet.start_worker("worker-1").await;
+    assert_eq!(fleet.ended(&id).await, RunStatus::Succeeded);
+    assert!(kept(&fleet).await.is_empty());
+    fleet.audit().await;
+}
