@@ -5,11 +5,16 @@
 //!
 //! `guard` refuses what no request may be, `caller` says who asks and what a key is good for, `problem` is how all errors look.
 
+mod agent;
 mod caller;
 mod guard;
 mod health;
+mod outcome;
+mod prefer;
 mod problem;
+mod request;
 mod run;
+mod tool_call;
 
 use std::sync::{Arc, OnceLock};
 
@@ -45,6 +50,19 @@ struct Api {
     fleet: Fleet,
     pulse: Pulse,
     options: Options,
+    /// Whoever waits does not keep the dispatcher from going.
+    stopping: CancellationToken,
+}
+
+impl Api {
+    /// The read tables.
+    fn tables(&self) -> Result<&Store, Problem> {
+        self.options.store.get().ok_or_else(|| {
+            Problem::unavailable(
+                "the read tables are not open: this needs a dispatcher with a database",
+            )
+        })
+    }
 }
 
 impl Dispatcher {
@@ -59,6 +77,7 @@ impl Dispatcher {
             fleet: self.fleet.clone(),
             pulse: self.pulse.clone(),
             options,
+            stopping: shutdown.clone(),
         });
         axum::serve(listener, router(api))
             .with_graceful_shutdown(shutdown.cancelled_owned())
@@ -75,6 +94,10 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/runs/{run}/events", get(run::events))
         .route("/v1/runs/{run}/cancel", post(run::cancel))
         .route("/v1/runs/{run}/retry", post(run::retry))
+        .route("/v1/runs/{run}/steps", post(agent::open_step))
+        .route("/v1/runs/{run}/complete", post(agent::complete))
+        .route("/v1/steps/{step}/toolcalls", post(tool_call::ask))
+        .route("/v1/toolcalls/{call}", get(tool_call::show))
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MOST_BODY))

@@ -179,10 +179,15 @@ impl Fleetlet {
 
     /// Makes a key for the workspace of the tests; answers with the line of a request that carries it.
     pub async fn key(&self, name: &str, roles: &[KeyRole]) -> String {
+        self.key_of_workspace(self.acme.as_str(), name, roles).await
+    }
+
+    /// Makes a key for a workspace, `*` for all.
+    pub async fn key_of_workspace(&self, workspace: &str, name: &str, roles: &[KeyRole]) -> String {
         let new = NewKey {
             name: name.to_owned(),
             roles: roles.to_vec(),
-            workspace_id: Some(self.acme.clone()),
+            workspace_id: (workspace != "*").then(|| workspace.parse().unwrap()),
             created_by: "operator".into(),
         };
         let (_, text) = self.fleet.create_key(new).await.unwrap();

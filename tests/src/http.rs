@@ -51,3 +51,57 @@ pub async fn send(
         body: serde_json::from_str(body).unwrap_or(Value::Null),
     }
 }
+
+/// A key, and where it is used.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Where the API is served.
+    pub to: SocketAddr,
+    /// The header that carries the key.
+    pub key: String,
+}
+
+impl Client {
+    /// Looks at something.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    /// Posts a document.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &[], body).await
+    }
+
+    /// Posts a document with further headers, each a whole line.
+    pub async fn post_with(&self, path: &str, headers: &[&str], body: &Value) -> Answer {
+        self.send("POST", path, headers, &body.to_string()).await
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+        let mut lines = vec![self.key.clone()];
+        lines.extend(headers.iter().map(ToString::to_string));
+        send(self.to, method, path, &lines, body).await
+    }
+}
+
+impl Answer {
+    /// A header's value, in small letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .filter(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+            .next()
+    }
+
+    /// Asserts that it is a problem document of this status; with this reason code, where one is given.
+    #[track_caller]
+    pub fn is_problem(&self, status: u16, code: Option<&str>) {
+        assert_eq!(self.status, status, "{self:?}");
+        let kind = self.header("content-type");
+        assert_eq!(kind, Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.body["status"], status, "{self:?}");
+        assert!(self.body["detail"].is_string(), "{self:?}");
+        assert_eq!(self.body["reason_code"].as_str(), code, "{self:?}");
+    }
+}

@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gatewright_bus::{LoadError, layout::LayoutError, request::RequestError};
-use gatewright_schemas::{ReasonCode, Violation};
+use gatewright_schemas::{ReasonCode, Violation, event::UnreadableEvent};
 use gatewright_store::StoreError;
 use serde_json::{Map, Value, json};
 
@@ -66,6 +66,29 @@ impl Problem {
         }
     }
 
+    /// The same with another code.
+    pub(super) fn with_code(self, code: ReasonCode) -> Self {
+        Self {
+            reason_code: Some(code),
+            ..self
+        }
+    }
+
+    /// What of the fleet's own codes it bears.
+    pub(super) fn reason_code(&self) -> Option<ReasonCode> {
+        self.reason_code
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
+    /// The same with a further member.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// The same with another status.
     pub(super) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
@@ -75,9 +98,12 @@ impl Problem {
 /// The status of a refusal. What has no line of its own is at odds with where the run stands.
 fn status_of(code: Option<ReasonCode>) -> StatusCode {
     match code {
-        Some(ReasonCode::SubmissionInvalid | ReasonCode::ToolInputInvalid) => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        Some(
+            ReasonCode::SubmissionInvalid
+            | ReasonCode::ToolInputInvalid
+            | ReasonCode::ToolNotFound
+            | ReasonCode::RequestKeyConflict,
+        ) => StatusCode::UNPROCESSABLE_ENTITY,
         Some(ReasonCode::ApproverNotAllowed | ReasonCode::ApprovalInputMismatch) => {
             StatusCode::FORBIDDEN
         }
@@ -139,7 +165,16 @@ impl From<RequestError> for Problem {
 impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
         tracing::warn!(%error, "a request met an error");
-        Self::unavailable("the run's history cannot be read now")
+        Self::unavailable("a run's history cannot be read now")
+    }
+}
+
+impl From<UnreadableEvent> for Problem {
+    fn from(error: UnreadableEvent) -> Self {
+        tracing::error!(%error, "a request met an event that cannot be read");
+        let detail = "the run's history cannot be read by this version";
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, detail).with_code(ReasonCode::HistoryUnreadable)
     }
 }
 

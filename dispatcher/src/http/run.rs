@@ -1,42 +1,26 @@
 //! Runs over HTTP: submitting, looking at, cancelling and retrying them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{
-        Path, Query, State,
-        rejection::{BytesRejection, QueryRejection},
-    },
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use gatewright_schemas::{
-    Command, CommandMessage, KeyRole, Reply, RunId, RunStatus, StoredCommit, WorkspaceId,
-};
+use gatewright_schemas::{Command, KeyRole, Reply, RunId, RunStatus, StoredCommit, WorkspaceId};
 use gatewright_store::run::{self, Filter};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Api, caller::Caller, problem::Problem};
-
-/// How long a dispatcher's answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Items of a page, where the caller does not say.
-const PAGE: u32 = 50;
-/// Items of a page at most.
-const MOST_PAGE: u32 = 500;
-
-/// What a request's body is read as.
-pub(super) type Body = Result<Bytes, BytesRejection>;
-
-/// Which workspace is meant.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Where {
-    workspace: Option<WorkspaceId>,
-}
+use super::{
+    Api,
+    caller::Caller,
+    problem::Problem,
+    request::{
+        Asked, Body, PATIENCE, Where, accepted, asked, bytes, existing, give, limit_of, page, read,
+    },
+};
 
 /// Which runs are listed.
 #[derive(Debug, Deserialize)]
@@ -73,9 +57,6 @@ struct RetryBody {
     #[serde(default)]
     new_run_id: Option<RunId>,
 }
-
-/// A query, or what is wrong with it.
-pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// Submits a run: 201 when it is new, 200 when it was there.
 pub(super) async fn submit(
@@ -153,16 +134,8 @@ pub(super) async fn list(
         before: query.after,
         limit,
     };
-    let store = api.options.store.get().ok_or_else(|| {
-        Problem::unavailable(
-            "the read tables are not open: lists need a dispatcher with a database",
-        )
-    })?;
-    let runs = run::list(store, &filter).await?;
-    let is_full = u32::try_from(runs.len()) == Ok(limit);
-    let last = runs.last().filter(|_| is_full);
-    let next = last.map(|run| run.created_sequence.to_string());
-    Ok(Json(json!({ "items": runs, "next": next })))
+    let runs = run::list(api.tables()?, &filter).await?;
+    Ok(page(&runs, limit, |run| run.created_sequence.to_string()))
 }
 
 /// A run: where it stands as the stream says, and all else as the read tables have it by now.
@@ -256,24 +229,6 @@ pub(super) async fn retry(
     answer(&workspace, reply, StatusCode::CREATED)
 }
 
-/// Gives a command in the caller's name.
-pub(super) async fn give(
-    api: &Api,
-    caller: &Caller,
-    workspace: &WorkspaceId,
-    run: &RunId,
-    command: Command,
-) -> Result<Reply, Problem> {
-    let message = CommandMessage {
-        issued_by: caller.name().to_owned(),
-        command,
-    };
-    Ok(api
-        .fleet
-        .command(workspace, run, &message, PATIENCE)
-        .await?)
-}
-
 /// The dispatcher's answer; a refusal is a problem.
 fn answer(workspace: &WorkspaceId, reply: Reply, ok: StatusCode) -> Result<Response, Problem> {
     let (run_id, status, created) = accepted(reply)?;
@@ -281,76 +236,4 @@ fn answer(workspace: &WorkspaceId, reply: Reply, ok: StatusCode) -> Result<Respo
         "workspace_id": workspace, "run_id": run_id, "status": status, "created": created,
     });
     Ok((ok, Json(body)).into_response())
-}
-
-/// What was accepted: the run, where it stands, what came into being.
-pub(super) fn accepted(
-    reply: Reply,
-) -> Result<(RunId, Option<RunStatus>, Option<String>), Problem> {
-    match reply {
-        Reply::Accepted {
-            run_id,
-            status,
-            created,
-        } => Ok((run_id, status, created)),
-        Reply::Refused {
-            reason_code,
-            reason,
-            violations,
-            ..
-        } => Err(Problem::refused(reason_code, reason, violations)),
-    }
-}
-
-/// The run of a path, and its last commit. The authority is a run of its own kind, and none of these.
-pub(super) async fn existing(
-    api: &Api,
-    workspace: &WorkspaceId,
-    run: &str,
-) -> Result<(RunId, StoredCommit), Problem> {
-    let missing = || {
-        Problem::not_found(format!(
-            "there is no such run in the workspace `{workspace}`"
-        ))
-    };
-    let run: RunId = run.parse().map_err(|_| missing())?;
-    if run == RunId::authority() {
-        return Err(missing());
-    }
-    let last = api.fleet.last_commit(workspace, &run).await?;
-    last.map(|last| (run, last)).ok_or_else(missing)
-}
-
-/// The query, or what is wrong with it.
-pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
-    let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
-    Ok(query)
-}
-
-/// The body as JSON; none at all is an empty object.
-pub(super) fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
-    let raw = bytes(body)?;
-    let raw: &[u8] = if raw.is_empty() { b"{}" } else { &raw };
-    serde_json::from_slice(raw).map_err(|error| {
-        let problem = Problem::bad_request(format!("the body cannot be read: {error}"));
-        match error.classify() {
-            serde_json::error::Category::Data => {
-                problem.with_status(StatusCode::UNPROCESSABLE_ENTITY)
-            }
-            _ => problem,
-        }
-    })
-}
-
-fn bytes(body: Body) -> Result<Bytes, Problem> {
-    body.map_err(|error| Problem::new(error.status(), error.body_text()))
-}
-
-fn limit_of(wanted: Option<u32>) -> Result<u32, Problem> {
-    match wanted.unwrap_or(PAGE) {
-        limit @ 1..=MOST_PAGE => Ok(limit),
-        _ => Err(Problem::bad_request(format!(
-            "limit: from 1 to {MOST_PAGE}"
-        ))),
-    }
 }

@@ -17,6 +17,7 @@ mod egress;
 mod external_agent;
 mod foreign;
 mod http;
+mod http_calls;
 mod orphans;
 mod outages;
 mod promises;
