@@ -6,10 +6,13 @@
 //! `guard` refuses what no request may be, `caller` says who asks and what a key is good for, `problem` is how all errors look.
 
 mod agent;
+mod approval;
 mod caller;
 mod guard;
 mod health;
+mod history;
 mod outcome;
+mod parts;
 mod prefer;
 mod problem;
 mod request;
@@ -21,12 +24,16 @@ use std::sync::{Arc, OnceLock};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
+    http::StatusCode,
     middleware,
     routing::{get, post},
 };
 use gatewright_bus::Fleet;
 use gatewright_store::Store;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Dispatcher, pulse::Pulse};
@@ -34,6 +41,9 @@ use problem::Problem;
 
 /// Bytes of a request's body at most.
 const MOST_BODY: usize = 256 * 1024;
+
+/// Requests that may wait for something at once.
+const MOST_WAITING: usize = 1_024;
 
 /// What the API is served with.
 #[derive(Debug, Clone, Default)]
@@ -52,9 +62,20 @@ struct Api {
     options: Options,
     /// Whoever waits does not keep the dispatcher from going.
     stopping: CancellationToken,
+    /// Requests that may wait at once: each holds a connection and a subscription.
+    places: Arc<Semaphore>,
 }
 
 impl Api {
+    /// A place for one more request that waits.
+    fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map_err(|_| {
+            let detail = "too many requests wait already";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        })
+    }
+
     /// The read tables.
     fn tables(&self) -> Result<&Store, Problem> {
         self.options.store.get().ok_or_else(|| {
@@ -78,6 +99,7 @@ impl Dispatcher {
             pulse: self.pulse.clone(),
             options,
             stopping: shutdown.clone(),
+            places: Arc::new(Semaphore::new(MOST_WAITING)),
         });
         axum::serve(listener, router(api))
             .with_graceful_shutdown(shutdown.cancelled_owned())
@@ -91,13 +113,23 @@ fn router(api: Arc<Api>) -> Router {
         .route("/ready", get(health::ready))
         .route("/v1/runs", get(run::list).post(run::submit))
         .route("/v1/runs/{run}", get(run::show))
-        .route("/v1/runs/{run}/events", get(run::events))
+        .route("/v1/runs/{run}/events", get(history::events))
+        .route("/v1/runs/{run}/tail", get(history::tail))
+        .route("/v1/runs/{run}/toolcalls", get(parts::tool_calls))
+        .route("/v1/runs/{run}/decisions", get(parts::decisions))
         .route("/v1/runs/{run}/cancel", post(run::cancel))
         .route("/v1/runs/{run}/retry", post(run::retry))
-        .route("/v1/runs/{run}/steps", post(agent::open_step))
+        .route(
+            "/v1/runs/{run}/steps",
+            get(parts::steps).post(agent::open_step),
+        )
         .route("/v1/runs/{run}/complete", post(agent::complete))
         .route("/v1/steps/{step}/toolcalls", post(tool_call::ask))
         .route("/v1/toolcalls/{call}", get(tool_call::show))
+        .route("/v1/approvals", get(approval::list))
+        .route("/v1/approvals/{approval}", get(approval::show))
+        .route("/v1/approvals/{approval}/approve", post(approval::approve))
+        .route("/v1/approvals/{approval}/deny", post(approval::deny))
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MOST_BODY))

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
 };
 
@@ -61,7 +61,79 @@ pub struct Client {
     pub key: String,
 }
 
+/// An event of a live tail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    /// By which the tail is taken up again.
+    pub id: String,
+    /// Its type.
+    pub event: String,
+    /// What it says.
+    pub data: Value,
+}
+
+/// A live tail: server-sent events in chunks.
+pub struct Tail(BufReader<TcpStream>);
+
+impl Tail {
+    /// The next event; none when the tail has ended.
+    pub async fn next(&mut self) -> Option<Sent> {
+        let mut sent = Sent {
+            id: String::new(),
+            event: String::new(),
+            data: Value::Null,
+        };
+        for line in self.chunk().await?.lines() {
+            match line.split_once(':').unwrap_or((line, "")) {
+                ("id", id) => id.trim().clone_into(&mut sent.id),
+                ("event", event) => event.trim().clone_into(&mut sent.event),
+                ("data", data) => sent.data = serde_json::from_str(data).unwrap(),
+                // A comment says that the tail is alive.
+                _ => {}
+            }
+        }
+        Some(sent)
+    }
+
+    /// Every event until the tail ends.
+    pub async fn rest(mut self) -> Vec<Sent> {
+        let mut all = Vec::new();
+        while let Some(sent) = self.next().await {
+            all.push(sent);
+        }
+        all
+    }
+
+    async fn chunk(&mut self) -> Option<String> {
+        let mut size = String::new();
+        self.0.read_line(&mut size).await.unwrap();
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        let mut chunk = vec![0; size + 2];
+        self.0.read_exact(&mut chunk).await.unwrap();
+        (size > 0).then(|| String::from_utf8(chunk).unwrap())
+    }
+}
+
 impl Client {
+    /// Follows something, with further headers.
+    pub async fn tail(&self, path: &str, headers: &[&str]) -> Tail {
+        let mut stream = TcpStream::connect(self.to).await.unwrap();
+        let (to, key, more) = (self.to, &self.key, headers.join("\r\n"));
+        let more = if more.is_empty() { more } else { more + "\r\n" };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n{key}\r\n{more}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = stream.read_line(&mut head).await.unwrap();
+            assert!(read > 0, "{head}");
+        }
+        let head = head.to_lowercase();
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert!(head.contains("content-type: text/event-stream"), "{head}");
+        Tail(stream)
+    }
+
     /// Looks at something.
     pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await

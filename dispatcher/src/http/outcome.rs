@@ -45,6 +45,9 @@ pub(super) struct Outcome {
     pub(super) request_key: Option<String>,
     /// Where its run stands.
     pub(super) run_status: Option<RunStatus>,
+    /// Why its run failed.
+    #[serde(skip)]
+    run_error: Option<ErrorInfo>,
     /// Up to where its run was seen.
     #[serde(skip)]
     sequence: u64,
@@ -65,6 +68,7 @@ impl Outcome {
             error: None,
             request_key: None,
             run_status: None,
+            run_error: None,
             sequence: 0,
         }
     }
@@ -128,6 +132,10 @@ impl Outcome {
                     ToolCallStatus::Failed,
                 )
             }
+            EventBody::RunFailed(told) => {
+                self.run_error = Some(told.error);
+                return false;
+            }
             _ => return false,
         };
         let is_mine = call == self.tool_call_id;
@@ -171,8 +179,10 @@ impl Outcome {
                     .with("blocked", error.blocked)
             }
             (Some(ToolCallStatus::Cancelled), _) => {
+                let why = self.run_error.as_ref();
+                let code = why.map_or(ReasonCode::CancelRequested, |error| error.reason_code);
                 let detail = "the run ended before the call did";
-                Problem::new(StatusCode::CONFLICT, detail).with_code(ReasonCode::CancelRequested)
+                Problem::new(StatusCode::CONFLICT, detail).with_code(code)
             }
             _ => return None,
         };
@@ -219,6 +229,10 @@ impl Api {
         if wait.is_zero() || is_over(&outcome) {
             return Ok(outcome);
         }
+        // The call is recorded: whoever finds no place to wait looks again.
+        let Ok(_place) = self.place_to_wait() else {
+            return Ok(outcome);
+        };
         let mut follow = self.fleet.follow(workspace, run, outcome.sequence).await?;
         while !is_over(&outcome) {
             let commits = tokio::select! {

@@ -79,8 +79,13 @@ impl Problem {
         self.reason_code
     }
 
-    pub(super) fn is_not_found(&self) -> bool {
-        self.status == StatusCode::NOT_FOUND
+    /// The same, but `missing` where what was looked for is not there.
+    pub(super) fn unless_missing(self, missing: impl Fn() -> Self) -> Self {
+        if self.status == StatusCode::NOT_FOUND {
+            missing()
+        } else {
+            self
+        }
     }
 
     /// The same with a further member.

@@ -1,6 +1,6 @@
 //! What handlers share: reading a request, giving a command, answering a page.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use axum::{
     Json,
@@ -93,6 +93,21 @@ pub(super) async fn existing(
     }
     let last = api.fleet.last_commit(workspace, &run).await?;
     last.map(|last| (run, last)).ok_or_else(missing)
+}
+
+/// An id that begins with a workspace and a run, and both of them, if the caller may see that workspace; none when it is no such id.
+pub(super) fn named<Id: FromStr>(
+    caller: &Caller,
+    text: &str,
+) -> Result<Option<(Id, WorkspaceId, RunId)>, Problem> {
+    let mut parts = text.split('.');
+    let (Some(workspace), Some(run)) = (parts.next(), parts.next()) else {
+        return Ok(None);
+    };
+    let (Ok(id), Ok(workspace), Ok(run)) = (text.parse(), workspace.parse(), run.parse()) else {
+        return Ok(None);
+    };
+    Ok(Some((id, caller.workspace(Some(workspace))?, run)))
 }
 
 /// The query, or what is wrong with it.

@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use gatewright_schemas::{Command, KeyRole, Reply, RunId, RunStatus, StoredCommit, WorkspaceId};
+use gatewright_schemas::{Command, KeyRole, Reply, RunId, RunStatus, WorkspaceId};
 use gatewright_store::run::{self, Filter};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -30,17 +30,6 @@ pub(super) struct Listed {
     /// Words separated by commas.
     status: Option<String>,
     after: Option<i64>,
-    limit: Option<u32>,
-}
-
-/// Which events are shown.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Shown {
-    workspace: Option<WorkspaceId>,
-    /// The sequence of the last commit that was seen.
-    after: Option<u64>,
-    /// Commits at most.
     limit: Option<u32>,
 }
 
@@ -160,40 +149,6 @@ pub(super) async fn show(
     shown.insert("status".into(), json!(last.status));
     shown.insert("last_sequence".into(), json!(last.sequence));
     Ok(Json(Value::Object(shown)))
-}
-
-/// A page of a run's events, from the stream. A page holds whole commits.
-pub(super) async fn events(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Path(run): Path<String>,
-    query: Asked<Shown>,
-) -> Result<Json<Value>, Problem> {
-    let query = asked(query)?;
-    let workspace = caller.workspace(query.workspace)?;
-    let (run, _) = existing(&api, &workspace, &run).await?;
-    let limit = usize::try_from(limit_of(query.limit)?).unwrap_or(usize::MAX);
-    let mut commits = api.fleet.history(&workspace, &run).await?;
-    commits.retain(|stored| stored.sequence > query.after.unwrap_or(0));
-    let are_more = commits.len() > limit;
-    commits.truncate(limit);
-    let last = commits.last().filter(|_| are_more);
-    let next = last.map(|stored| stored.sequence.to_string());
-    let items: Vec<Value> = commits.iter().flat_map(lines).collect();
-    Ok(Json(json!({ "items": items, "next": next })))
-}
-
-/// The events of a commit, as `gatewright run events --json` shows them.
-fn lines(stored: &StoredCommit) -> impl Iterator<Item = Value> {
-    stored.commit.events.iter().map(|event| {
-        json!({
-            "stream_sequence": stored.sequence,
-            "stored_at": stored.stored_at,
-            "writer": stored.writer,
-            "attempt": stored.commit.attempt,
-            "event": event,
-        })
-    })
 }
 
 /// Ends a run now.

@@ -23,7 +23,7 @@ use super::{
     outcome::{Outcome, Until},
     prefer,
     problem::Problem,
-    request::{Body, accepted, existing, give, read},
+    request::{Body, accepted, existing, give, named, read},
 };
 
 /// A call as it is asked for.
@@ -60,7 +60,8 @@ pub(super) async fn ask(
     body: Body,
 ) -> Result<Response, Problem> {
     caller.must_be(KeyRole::Actor)?;
-    let (workspace, run, step) = step_of(&api, &caller, &step).await?;
+    let missing = || Problem::not_found("there is no such step");
+    let (workspace, run, step) = step_of(&api, &caller, &step, missing).await?;
     let (wait, key) = (prefer::wait_of(&headers), prefer::key_of(&headers)?);
     let body: CallBody = read(body)?;
     let approved = match &body.approval_id {
@@ -105,13 +106,7 @@ pub(super) async fn show(
 ) -> Result<Json<Outcome>, Problem> {
     let missing = || Problem::not_found("there is no such tool call");
     let (step, _) = call.rsplit_once('.').ok_or_else(missing)?;
-    let (workspace, run, _) = step_of(&api, &caller, step).await.map_err(|problem| {
-        if problem.is_not_found() {
-            missing()
-        } else {
-            problem
-        }
-    })?;
+    let (workspace, run, _) = step_of(&api, &caller, step, missing).await?;
     let call: ToolCallId = call.parse().map_err(|_| missing())?;
     let is_said = headers.contains_key("prefer");
     let wait = if is_said {
@@ -128,30 +123,25 @@ pub(super) async fn show(
     }
 }
 
-/// The workspace, run and step that a step's id names, if the caller may see them.
+/// The workspace, run and step that a step's id names, if the caller may see them; else `missing`.
 async fn step_of(
     api: &Api,
     caller: &Caller,
     text: &str,
+    missing: impl Fn() -> Problem,
 ) -> Result<(WorkspaceId, RunId, StepId), Problem> {
-    let missing = || Problem::not_found("there is no such step");
-    let step: StepId = text.parse().map_err(|_| missing())?;
-    let parts: Vec<&str> = text.split('.').collect();
-    let [workspace, run, number] = parts[..] else {
-        return Err(missing());
-    };
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+    let (step, workspace, run) = named::<StepId>(caller, text)?.ok_or_else(&missing)?;
+    let number = text.split('.').skip(2);
+    let is_step = number.clone().count() == 1
+        && number
+            .flat_map(str::bytes)
+            .all(|byte| byte.is_ascii_digit());
+    if !is_step {
         return Err(missing());
     }
-    let workspace = workspace.parse().map_err(|_| missing())?;
-    let workspace = caller.workspace(Some(workspace))?;
-    let (run, _) = existing(api, &workspace, run).await.map_err(|problem| {
-        if problem.is_not_found() {
-            missing()
-        } else {
-            problem
-        }
-    })?;
+    let (run, _) = existing(api, &workspace, run.as_str())
+        .await
+        .map_err(|problem| problem.unless_missing(missing))?;
     Ok((workspace, run, step))
 }
 
