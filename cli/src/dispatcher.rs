@@ -8,10 +8,14 @@ use gatewright_bus::{layout::LayoutError, retry::Retry};
 use gatewright_dispatcher::{Dispatcher, http, reconciler};
 use gatewright_schemas::WriterId;
 use gatewright_store::Store;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, exit::Exit, provision::Replicas, role, settings::RoleFlags, signal};
+use crate::{
+    context::Context, exit::Exit, policy::explain, provision::Replicas, role, settings::RoleFlags,
+    signal, worker::registry,
+};
 
 /// Take submissions and commands until told to stop.
 ///
@@ -38,8 +42,13 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
+    let registry = registry(&context.settings)?;
+    let explain = http::Explain::by(move |workspace, run, snapshot| {
+        json!(explain::answer(workspace, run, snapshot, &registry))
+    });
     let options = http::Options {
         hosts: args.http_host,
+        explain: Some(explain),
         ..http::Options::default()
     };
     let name = WriterId::new("dispatcher")?;

@@ -7,17 +7,21 @@
 
 mod agent;
 mod approval;
+mod authority;
 mod caller;
+mod dead_letter;
 mod guard;
 mod health;
 mod history;
 mod outcome;
 mod parts;
+mod policy;
 mod prefer;
 mod problem;
 mod request;
 mod run;
 mod tool_call;
+mod worker;
 
 use std::sync::{Arc, OnceLock};
 
@@ -37,6 +41,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{Dispatcher, pulse::Pulse};
+pub use policy::Explain;
 use problem::Problem;
 
 /// Bytes of a request's body at most.
@@ -52,6 +57,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// The read tables, once they are open. Lists need them, nothing else does.
     pub store: Arc<OnceLock<Store>>,
+    /// What says how the gate would answer.
+    pub explain: Option<Explain>,
 }
 
 /// What every request has at hand.
@@ -130,6 +137,36 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/approvals/{approval}", get(approval::show))
         .route("/v1/approvals/{approval}/approve", post(approval::approve))
         .route("/v1/approvals/{approval}/deny", post(approval::deny))
+        .route(
+            "/v1/capabilities",
+            get(authority::capabilities).post(authority::grant),
+        )
+        .route("/v1/capabilities/{token}", get(authority::capability))
+        .route("/v1/capabilities/{token}/revoke", post(authority::revoke))
+        .route(
+            "/v1/principals",
+            get(authority::principals).post(authority::register),
+        )
+        .route(
+            "/v1/principals/{principal}/quarantine",
+            post(authority::quarantine),
+        )
+        .route(
+            "/v1/principals/{principal}/release",
+            post(authority::release),
+        )
+        .route("/v1/policy", get(policy::active).post(policy::apply))
+        .route("/v1/policy/validate", post(policy::check))
+        .route("/v1/policy/explain", post(policy::explain))
+        .route("/v1/policy/revisions", get(policy::revisions))
+        .route("/v1/policy/revisions/{revision}", get(policy::revision))
+        .route("/v1/dead-letters", get(dead_letter::list))
+        .route("/v1/dead-letters/{sequence}", get(dead_letter::show))
+        .route(
+            "/v1/dead-letters/{sequence}/replay",
+            post(dead_letter::replay),
+        )
+        .route("/v1/workers", get(worker::list))
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MOST_BODY))

@@ -8,10 +8,11 @@ use std::{
 };
 
 use gatewright_bus::{
-    Connection, Credentials::Nkey, Fleet, Names, keys::NewKey, permissions::Role,
+    Connection, Credentials::Nkey, Fleet, Names, clock, keys::NewKey, permissions::Role,
 };
 use gatewright_dispatcher::{Dispatcher, http};
 use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions};
+use gatewright_projector::aside;
 use gatewright_schemas::{
     ActorType, Command, CommandMessage, Event, EventType, KeyRole, PrincipalId, Reply, RunId,
     RunStatus, Scopes, StoredCommit, WorkspaceId, WriterId,
@@ -166,6 +167,7 @@ impl Fleetlet {
         let options = http::Options {
             hosts: vec!["gate.example".into()],
             store: Arc::new(self.store.clone().into()),
+            explain: None,
         };
         let own = self.shutdown.child_token();
         let stop = own.clone();
@@ -240,9 +242,11 @@ impl Fleetlet {
         let stop = own.clone();
         let work = async move {
             let options = gatewright_projector::Options::default();
-            gatewright_projector::run(&fleet, &store, &options, stop.cancelled())
-                .await
-                .unwrap();
+            tokio::select! {
+                ended = gatewright_projector::run(&fleet, &store, &options, stop.cancelled()) => ended.unwrap(),
+                () = aside::copy_workers(&fleet, &store, clock::now) => {}
+                () = aside::copy_dead_letters(&fleet, &store) => {}
+            }
         };
         Inside::start(work, own)
     }

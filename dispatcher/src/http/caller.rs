@@ -56,6 +56,16 @@ impl Caller {
         )))
     }
 
+    /// An error unless the key is good for all workspaces: what is asked for concerns them all.
+    pub(super) fn must_be_the_fleets(&self) -> Result<(), Problem> {
+        match &self.0.workspace_id {
+            None => Ok(()),
+            Some(own) => Err(Problem::forbidden(format!(
+                "this concerns every workspace, and the key is good for `{own}` only"
+            ))),
+        }
+    }
+
     /// The workspace that is meant: the key's own, or the one that is asked for where the key is good for all.
     pub(super) fn workspace(&self, wanted: Option<WorkspaceId>) -> Result<WorkspaceId, Problem> {
         self.workspace_or_all(wanted)?.ok_or_else(|| {

@@ -186,7 +186,7 @@ impl From<UnreadableEvent> for Problem {
 impl From<LayoutError> for Problem {
     fn from(error: LayoutError) -> Self {
         tracing::warn!(%error, "a request met an error");
-        Self::unavailable("the keys cannot be read now")
+        Self::unavailable("what the fleet keeps in NATS cannot be read now")
     }
 }
 

@@ -18,6 +18,7 @@ mod external_agent;
 mod foreign;
 mod http;
 mod http_approvals;
+mod http_authority;
 mod http_calls;
 mod http_history;
 mod orphans;
