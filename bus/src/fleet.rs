@@ -20,6 +20,9 @@ use crate::{Names, append::GroupCommit, nkey::UserKey, retry::Retry};
 /// The oldest server that a fleet can run on: atomic batches and scheduled messages came with it.
 pub const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
 
+/// How often the server is asked whether it is there: a connection that silently broke is given up after two unanswered pings.
+const PING_EVERY: Duration = Duration::from_secs(5);
+
 /// How long an append waits for the server's acknowledgement before it is tried again under the same id.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -160,6 +163,7 @@ impl Fleet {
             .name(format!("gatewright {}", connection.writer))
             .custom_inbox_prefix(format!("_INBOX.{}", connection.writer))
             .max_reconnects(None)
+            .ping_interval(PING_EVERY)
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis((50_u64 << attempts.min(5)).min(1_000))
             })

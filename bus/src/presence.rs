@@ -17,7 +17,6 @@ use serde::Serialize;
 use crate::{
     Fleet,
     layout::{LayoutError, unavailable},
-    retry::Retry,
 };
 
 /// How often a worker says that it is there.
@@ -182,7 +181,13 @@ impl LiveWorkers {
     /// Starts watching. The copy is empty until the first entries have come.
     pub fn watch(fleet: &Fleet) -> Self {
         let listed = Listed::default();
-        let keeper = tokio::spawn(keep(fleet.clone(), Arc::clone(&listed)));
+        let (fleet, copy) = (fleet.clone(), Arc::clone(&listed));
+        let keeper = tokio::spawn(async move {
+            let bucket = fleet.names.workers_bucket();
+            match fleet
+                .watch_bucket(&bucket, |entry| take(&copy, entry))
+                .await {}
+        });
         Self { listed, keeper }
     }
 
@@ -204,38 +209,6 @@ impl LiveWorkers {
 impl Drop for LiveWorkers {
     fn drop(&mut self) {
         self.keeper.abort();
-    }
-}
-
-/// A watch that begins again tells everything anew, also who was struck off: nothing needs to be forgotten before.
-async fn keep(fleet: Fleet, listed: Listed) {
-    let mut retry = Retry::for_servers();
-    loop {
-        let watch = async {
-            let bucket = fleet.workers().await?;
-            bucket
-                .watch_with_history(">")
-                .await
-                .map_err(|error| unavailable("watch the workers", &error))
-        };
-        match watch.await {
-            Ok(mut entries) => {
-                while let Some(entry) = entries.next().await {
-                    match entry {
-                        Ok(entry) => {
-                            retry = Retry::for_servers();
-                            take(&listed, entry);
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "the watch of the workers broke, starting it again");
-                            break;
-                        }
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the workers cannot be watched, trying again"),
-        }
-        retry.wait().await;
     }
 }
 

@@ -66,6 +66,7 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
     prepared?;
     let dispatcher = Dispatcher::join(fleet.clone()).await?;
     role::supervise(
+        context.settings.metrics,
         "dispatcher",
         move || fleet.is_connected(),
         // A large future, as it serves HTTP too.

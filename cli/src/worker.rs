@@ -54,6 +54,7 @@ pub async fn run(context: Context, args: WorkerArgs) -> Result<Exit> {
 }
 
 async fn work(context: Context) -> Result<Exit> {
+    let metrics = context.settings.metrics;
     let shutdown = signal::shutdown();
     let settings = context.settings.worker.clone();
     let gateway = Arc::new(Gateway::new(egress::Settings {
@@ -101,6 +102,7 @@ async fn work(context: Context) -> Result<Exit> {
         Ok(())
     };
     role::supervise(
+        metrics,
         "worker",
         move || looked_at.is_alive(),
         work,

@@ -103,6 +103,18 @@ pub async fn waiting(
     page.map_err(StoreError::during("list the approvals that wait"))
 }
 
+/// How many approvals somebody has to decide; 10,000 stand for as many or more.
+pub async fn count_waiting(store: &Store) -> Result<u64, StoreError> {
+    const COUNTING: &str = "count the approvals that wait";
+    let counted = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (select 1 as one from approvals where status = 'waiting' limit 10000) as waiting"#
+    )
+    .fetch_one(&store.pool)
+    .await
+    .map_err(StoreError::during(COUNTING))?;
+    Ok(counted.unsigned_abs())
+}
+
 /// The approvals that still wait though their time has come by `now`, the longest first.
 ///
 /// One page of them: `limit` at most, those that come after `last`, the last one of the page before.

@@ -27,6 +27,7 @@ pub mod migrate;
 pub mod policy_revision;
 pub mod principal;
 pub mod projection;
+mod reading;
 pub mod rebuild;
 pub mod recorded;
 pub mod remembered_approval;

@@ -11,7 +11,7 @@ mod connection_file;
 mod file;
 mod read;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use gatewright_bus::{Connection, Credentials, Names};
@@ -71,6 +71,9 @@ pub struct RoleFlags {
     /// Append in groups: for servers that sync every message to the disk [env: GATEWRIGHT_GROUP_COMMIT] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub group_commit: Option<String>,
+    /// Serve metrics for Prometheus and the role's health there, over plain HTTP [env: GATEWRIGHT_METRICS] [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<String>,
 }
 
 /// What a worker takes besides.
@@ -152,6 +155,8 @@ pub struct Settings {
     pub name: Option<WriterId>,
     /// Whether appends go in groups.
     pub group_commit: bool,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
     /// How the log is written.
     pub log: LogFormat,
     /// What a worker is set to.
@@ -194,6 +199,11 @@ impl Settings {
             flags.role.group_commit.as_ref(),
             read::boolean,
         );
+        let metrics = reader.parsed(
+            &setting::METRICS,
+            flags.role.metrics.as_ref(),
+            read::address,
+        );
         let worker = Self::read_worker(&mut reader, &flags.worker);
 
         // Either all of a dev fleet or nothing: its database beside another NATS would be a mixture.
@@ -218,6 +228,7 @@ impl Settings {
             // A credential of `nats-config` is good for one name, and its file bears it.
             name: name.or(nkey_name),
             group_commit: group_commit.unwrap_or(false),
+            metrics,
             log: log.unwrap_or_default(),
             worker,
             from_dev,
@@ -294,6 +305,7 @@ mod setting {
         NAME = "name", "--name", "GATEWRIGHT_NAME";
         LOG = "log", "--log", "GATEWRIGHT_LOG";
         GROUP_COMMIT = "group_commit", "--group-commit", "GATEWRIGHT_GROUP_COMMIT";
+        METRICS = "metrics", "--metrics", "GATEWRIGHT_METRICS";
         CONCURRENCY = "concurrency", "--concurrency", "GATEWRIGHT_CONCURRENCY";
         ZONES = "zones", "--zones", "GATEWRIGHT_ZONES";
         DRAIN_PATIENCE = "drain_patience", "--drain-patience", "GATEWRIGHT_DRAIN_PATIENCE";
