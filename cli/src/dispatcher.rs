@@ -1,6 +1,6 @@
 //! `gatewright dispatcher`: the role that admits submissions, carries out commands, and mends what crashes left.
 
-use std::{net::SocketAddr, sync::OnceLock};
+use std::{net::SocketAddr, num::NonZeroU32, sync::OnceLock};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -31,6 +31,9 @@ pub struct DispatcherArgs {
     /// A name under which the HTTP API may be spoken to, beside those of the loopback; may be repeated
     #[arg(long, value_name = "NAME", requires = "http")]
     http_host: Vec<String>,
+    /// Requests a second that each key may make over HTTP, and twice as many at once
+    #[arg(long, value_name = "N", requires = "http", default_value_t = http::rate::DEFAULT)]
+    http_rate: NonZeroU32,
     #[command(flatten)]
     pub(crate) role: RoleFlags,
 }
@@ -49,6 +52,7 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
     let options = http::Options {
         hosts: args.http_host,
         explain: Some(explain),
+        rate: Some(args.http_rate),
         ..http::Options::default()
     };
     let name = WriterId::new("dispatcher")?;

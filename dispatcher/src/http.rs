@@ -13,25 +13,25 @@ mod dead_letter;
 mod guard;
 mod health;
 mod history;
+mod openapi;
 mod outcome;
 mod parts;
 mod policy;
 mod prefer;
 mod problem;
+pub mod rate;
 mod request;
+mod routes;
 mod run;
 mod tool_call;
 mod worker;
 
-use std::sync::{Arc, OnceLock};
-
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    http::StatusCode,
-    middleware,
-    routing::{get, post},
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
 };
+
+use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use gatewright_bus::Fleet;
 use gatewright_store::Store;
 use tokio::{
@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Dispatcher, pulse::Pulse};
 pub use policy::Explain;
 use problem::Problem;
+use rate::Rates;
 
 /// Bytes of a request's body at most.
 const MOST_BODY: usize = 256 * 1024;
@@ -59,6 +60,8 @@ pub struct Options {
     pub store: Arc<OnceLock<Store>>,
     /// What says how the gate would answer.
     pub explain: Option<Explain>,
+    /// Requests a second that a key may make; [`rate::DEFAULT`] where nothing is said.
+    pub rate: Option<NonZeroU32>,
 }
 
 /// What every request has at hand.
@@ -71,6 +74,7 @@ struct Api {
     stopping: CancellationToken,
     /// Requests that may wait at once: each holds a connection and a subscription.
     places: Arc<Semaphore>,
+    rates: Rates,
 }
 
 impl Api {
@@ -104,9 +108,10 @@ impl Dispatcher {
         let api = Arc::new(Api {
             fleet: self.fleet.clone(),
             pulse: self.pulse.clone(),
-            options,
             stopping: shutdown.clone(),
             places: Arc::new(Semaphore::new(MOST_WAITING)),
+            rates: Rates::new(options.rate.unwrap_or(rate::DEFAULT)),
+            options,
         });
         axum::serve(listener, router(api))
             .with_graceful_shutdown(shutdown.cancelled_owned())
@@ -115,58 +120,7 @@ impl Dispatcher {
 }
 
 fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/health", get(health::alive))
-        .route("/ready", get(health::ready))
-        .route("/v1/runs", get(run::list).post(run::submit))
-        .route("/v1/runs/{run}", get(run::show))
-        .route("/v1/runs/{run}/events", get(history::events))
-        .route("/v1/runs/{run}/tail", get(history::tail))
-        .route("/v1/runs/{run}/toolcalls", get(parts::tool_calls))
-        .route("/v1/runs/{run}/decisions", get(parts::decisions))
-        .route("/v1/runs/{run}/cancel", post(run::cancel))
-        .route("/v1/runs/{run}/retry", post(run::retry))
-        .route(
-            "/v1/runs/{run}/steps",
-            get(parts::steps).post(agent::open_step),
-        )
-        .route("/v1/runs/{run}/complete", post(agent::complete))
-        .route("/v1/steps/{step}/toolcalls", post(tool_call::ask))
-        .route("/v1/toolcalls/{call}", get(tool_call::show))
-        .route("/v1/approvals", get(approval::list))
-        .route("/v1/approvals/{approval}", get(approval::show))
-        .route("/v1/approvals/{approval}/approve", post(approval::approve))
-        .route("/v1/approvals/{approval}/deny", post(approval::deny))
-        .route(
-            "/v1/capabilities",
-            get(authority::capabilities).post(authority::grant),
-        )
-        .route("/v1/capabilities/{token}", get(authority::capability))
-        .route("/v1/capabilities/{token}/revoke", post(authority::revoke))
-        .route(
-            "/v1/principals",
-            get(authority::principals).post(authority::register),
-        )
-        .route(
-            "/v1/principals/{principal}/quarantine",
-            post(authority::quarantine),
-        )
-        .route(
-            "/v1/principals/{principal}/release",
-            post(authority::release),
-        )
-        .route("/v1/policy", get(policy::active).post(policy::apply))
-        .route("/v1/policy/validate", post(policy::check))
-        .route("/v1/policy/explain", post(policy::explain))
-        .route("/v1/policy/revisions", get(policy::revisions))
-        .route("/v1/policy/revisions/{revision}", get(policy::revision))
-        .route("/v1/dead-letters", get(dead_letter::list))
-        .route("/v1/dead-letters/{sequence}", get(dead_letter::show))
-        .route(
-            "/v1/dead-letters/{sequence}/replay",
-            post(dead_letter::replay),
-        )
-        .route("/v1/workers", get(worker::list))
+    routes::router()
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MOST_BODY))

@@ -1,13 +1,14 @@
 //! Approvals, read.
 
 use gatewright_schemas::{ApprovalId, RunId, Timestamp, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Store, StoreError, Time, time::parameter};
 
 /// An approval that a call asked for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"

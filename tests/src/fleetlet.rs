@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -160,6 +161,11 @@ impl Fleetlet {
 
     /// Starts one more dispatcher, which serves HTTP too; answers with where.
     pub async fn start_http(&self, name: &str) -> (SocketAddr, Inside) {
+        self.start_http_limited(name, http::rate::DEFAULT).await
+    }
+
+    /// The same, with so many requests a second for each key.
+    pub async fn start_http_limited(&self, name: &str, rate: NonZeroU32) -> (SocketAddr, Inside) {
         let fleet = self.join(name, &Role::Dispatcher).await;
         let dispatcher = Dispatcher::join(fleet).await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -168,6 +174,7 @@ impl Fleetlet {
             hosts: vec!["gate.example".into()],
             store: Arc::new(self.store.clone().into()),
             explain: None,
+            rate: Some(rate),
         };
         let own = self.shutdown.child_token();
         let stop = own.clone();

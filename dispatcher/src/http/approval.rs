@@ -8,6 +8,7 @@ use axum::{
 };
 use gatewright_schemas::{ApprovalId, Command, KeyRole, Timestamp, WorkspaceId};
 use gatewright_store::approval::{self, Approval, Place};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,11 +16,11 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, accepted, asked, existing, give, limit_of, named, page, read},
+    request::{Asked, Body, Page, accepted, asked, existing, give, limit_of, named, page, read},
 };
 
 /// Which approvals are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
@@ -28,18 +29,18 @@ pub(super) struct Listed {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Wanted {
+pub(super) enum Wanted {
     /// Those that somebody has to decide, the most urgent first.
     Waiting,
     /// Whatever became of them, the latest first.
     All,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ApproveBody {
+pub(super) struct ApproveBody {
     /// Why, for a person.
     #[serde(default)]
     reason: Option<String>,
@@ -48,9 +49,9 @@ struct ApproveBody {
     remember_s: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct DenyBody {
+pub(super) struct DenyBody {
     /// Why, for a person.
     #[serde(default)]
     reason: Option<String>,
@@ -61,7 +62,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Approval>>, Problem> {
     let query = asked(query)?;
     let workspace = caller.workspace_or_all(query.workspace)?;
     let (workspace, limit) = (workspace.as_ref(), limit_of(query.limit)?);
@@ -73,7 +74,7 @@ pub(super) async fn list(
     } else {
         approval::list(tables, workspace, place, limit).await?
     };
-    Ok(page(&found, limit, |last| {
+    Ok(page(found, limit, |last| {
         let at = if is_waiting {
             last.expires_at
         } else {

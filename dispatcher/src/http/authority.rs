@@ -14,8 +14,9 @@ use gatewright_schemas::{
 };
 use gatewright_store::{
     capability::{self, Capability},
-    principal,
+    principal::{self, Principal},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,11 +24,11 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, Where, accepted, asked, give, limit_of, page, read},
+    request::{Asked, Body, Page, Where, accepted, asked, give, limit_of, page, read},
 };
 
 /// Which of them are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
@@ -36,9 +37,9 @@ pub(super) struct Listed {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct GrantBody {
+pub(super) struct GrantBody {
     /// Its id; derived when absent.
     #[serde(default)]
     token_id: Option<CapabilityTokenId>,
@@ -56,9 +57,9 @@ struct GrantBody {
     valid_until: Option<Timestamp>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RegisterBody {
+pub(super) struct RegisterBody {
     principal_id: PrincipalId,
     /// What kind of thing it is.
     principal_type: ActorType,
@@ -66,17 +67,17 @@ struct RegisterBody {
     actor_id: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WhyBody {
+pub(super) struct WhyBody {
     /// Why, for a person.
     #[serde(default)]
     reason: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct QuarantineBody {
+pub(super) struct QuarantineBody {
     /// Why, for a person.
     reason: String,
 }
@@ -86,13 +87,13 @@ pub(super) async fn capabilities(
     State(api): State<Arc<Api>>,
     caller: Caller,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Capability>>, Problem> {
     let query = asked(query)?;
     let workspace = caller.workspace(query.workspace)?;
     let limit = limit_of(query.limit)?;
     let after = query.after.as_deref().unwrap_or_default();
     let found = capability::list(api.tables()?, &workspace, after, limit).await?;
-    Ok(page(&found, limit, |token| token.token_id.clone()))
+    Ok(page(found, limit, |token| token.token_id.clone()))
 }
 
 /// One capability token.
@@ -164,13 +165,13 @@ pub(super) async fn principals(
     State(api): State<Arc<Api>>,
     caller: Caller,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Principal>>, Problem> {
     let query = asked(query)?;
     let workspace = caller.workspace(query.workspace)?;
     let limit = limit_of(query.limit)?;
     let after = query.after.as_deref().unwrap_or_default();
     let found = principal::list(api.tables()?, &workspace, after, limit).await?;
-    Ok(page(&found, limit, |principal| {
+    Ok(page(found, limit, |principal| {
         principal.principal_id.clone()
     }))
 }

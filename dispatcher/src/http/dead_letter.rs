@@ -7,8 +7,9 @@ use axum::{
     extract::{Path, State},
 };
 use gatewright_bus::dead_letters::{DeadLetterError, StoredDeadLetter};
-use gatewright_schemas::{DeadLetter, KeyRole, WorkspaceId};
-use gatewright_store::dead_letter;
+use gatewright_schemas::{KeyRole, WorkspaceId, message};
+use gatewright_store::dead_letter::{self, DeadLetter};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,11 +17,11 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, PATIENCE, accepted, asked, limit_of, page},
+    request::{Asked, PATIENCE, Page, accepted, asked, limit_of, page},
 };
 
 /// Which dead letters are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
@@ -35,7 +36,7 @@ pub(super) struct Shown {
     sequence: u64,
     workspace_id: WorkspaceId,
     #[serde(flatten)]
-    letter: DeadLetter,
+    letter: message::DeadLetter,
 }
 
 /// A page of dead letters, the latest first, from the read tables.
@@ -43,12 +44,12 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<DeadLetter>>, Problem> {
     let query = asked(query)?;
     let workspace = caller.workspace_or_all(query.workspace)?;
     let (before, limit) = (query.after.unwrap_or(i64::MAX), limit_of(query.limit)?);
     let found = dead_letter::list(api.tables()?, workspace.as_ref(), before, limit).await?;
-    Ok(page(&found, limit, |letter| letter.sequence.to_string()))
+    Ok(page(found, limit, |letter| letter.sequence.to_string()))
 }
 
 /// One dead letter, from the stream.

@@ -16,6 +16,7 @@ use gatewright_policy::{
 };
 use gatewright_schemas::{Command, KeyRole, Submission, Violation, WorkspaceId, validate};
 use gatewright_store::policy_revision::{self, PolicyRevision};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ use super::{
     authority::change,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, Where, asked, limit_of, page, read},
+    request::{Asked, Body, Page, Where, asked, limit_of, page, read},
 };
 
 /// Says what the gate would answer to each call of a run, by what it is given. The tools are the workers' affair, and so this is handed in.
@@ -49,7 +50,7 @@ impl fmt::Debug for Explain {
 }
 
 /// Which revisions are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     /// The `next` of the page before.
@@ -57,16 +58,16 @@ pub(super) struct Listed {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct DocumentBody {
+pub(super) struct DocumentBody {
     /// The document, TOML.
     document: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ExplainBody {
+pub(super) struct ExplainBody {
     /// A run as it would be submitted.
     run: Value,
     /// A document to ask instead of the active one, TOML.
@@ -90,12 +91,12 @@ pub(super) async fn revisions(
     State(api): State<Arc<Api>>,
     _caller: Caller,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<PolicyRevision>>, Problem> {
     let query = asked(query)?;
     let (before, limit) = (query.after.unwrap_or(i64::MAX), limit_of(query.limit)?);
     let fleet = WorkspaceId::fleet();
     let found = policy_revision::list(api.tables()?, &fleet, before, limit).await?;
-    Ok(page(&found, limit, |one| one.revision.to_string()))
+    Ok(page(found, limit, |one| one.revision.to_string()))
 }
 
 /// One of them.

@@ -9,8 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use gatewright_schemas::{Command, KeyRole, Reply, RunId, RunStatus, WorkspaceId};
-use gatewright_store::run::{self, Filter};
-use serde::Deserialize;
+use gatewright_store::run::{self, Filter, Run};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -18,12 +19,13 @@ use super::{
     caller::Caller,
     problem::Problem,
     request::{
-        Asked, Body, PATIENCE, Where, accepted, asked, bytes, existing, give, limit_of, page, read,
+        Asked, Body, PATIENCE, Page, Where, accepted, asked, bytes, existing, give, limit_of, page,
+        read,
     },
 };
 
 /// Which runs are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
@@ -33,16 +35,16 @@ pub(super) struct Listed {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CancelBody {
+pub(super) struct CancelBody {
     #[serde(default)]
     reason: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RetryBody {
+pub(super) struct RetryBody {
     #[serde(default)]
     new_run_id: Option<RunId>,
 }
@@ -109,7 +111,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Run>>, Problem> {
     let query = asked(query)?;
     let words = query.status.as_deref().unwrap_or_default().split(',');
     let statuses: Result<Vec<RunStatus>, _> = words
@@ -124,7 +126,7 @@ pub(super) async fn list(
         limit,
     };
     let runs = run::list(api.tables()?, &filter).await?;
-    Ok(page(&runs, limit, |run| run.created_sequence.to_string()))
+    Ok(page(runs, limit, |run| run.created_sequence.to_string()))
 }
 
 /// A run: where it stands as the stream says, and all else as the read tables have it by now.
@@ -184,11 +186,25 @@ pub(super) async fn retry(
     answer(&workspace, reply, StatusCode::CREATED)
 }
 
+/// A run that was submitted, ended or begun anew.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Answer {
+    workspace_id: WorkspaceId,
+    run_id: RunId,
+    /// Where it stands.
+    status: Option<RunStatus>,
+    /// The new run, where one was begun anew.
+    created: Option<String>,
+}
+
 /// The dispatcher's answer; a refusal is a problem.
 fn answer(workspace: &WorkspaceId, reply: Reply, ok: StatusCode) -> Result<Response, Problem> {
     let (run_id, status, created) = accepted(reply)?;
-    let body = json!({
-        "workspace_id": workspace, "run_id": run_id, "status": status, "created": created,
-    });
-    Ok((ok, Json(body)).into_response())
+    let answer = Answer {
+        workspace_id: workspace.clone(),
+        run_id,
+        status,
+        created,
+    };
+    Ok((ok, Json(answer)).into_response())
 }

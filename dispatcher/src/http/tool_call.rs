@@ -14,6 +14,7 @@ use gatewright_schemas::{
     ApprovalId, Command, KeyRole, ReasonCode, RunId, StepId, ToolCallId, ToolCallStatus,
     WorkspaceId,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -27,9 +28,9 @@ use super::{
 };
 
 /// A call as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CallBody {
+pub(super) struct CallBody {
     /// The tool's name.
     tool: String,
     /// Its input.

@@ -20,6 +20,7 @@ mod http;
 mod http_approvals;
 mod http_authority;
 mod http_calls;
+mod http_contract;
 mod http_history;
 mod orphans;
 mod outages;
