@@ -151,6 +151,7 @@ pub struct Fleet {
     pub(crate) quotas: Arc<OnceCell<Store>>,
     /// Who may read a page now.
     pub(crate) page_turns: Arc<Semaphore>,
+    pub(crate) keys: Arc<OnceCell<Store>>,
 }
 
 impl Fleet {
@@ -225,6 +226,7 @@ impl Fleet {
             secrets: Arc::default(),
             quotas: Arc::default(),
             page_turns: Arc::new(Semaphore::new(crate::pages::AT_ONCE)),
+            keys: Arc::default(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::Subscriber;
+use async_nats::{Subscriber, jetstream::message::StreamMessage};
 use futures::StreamExt as _;
 use gatewright_schemas::{RunId, StoredCommit, WorkspaceId};
 
@@ -31,7 +31,8 @@ pub struct Follow {
     heard: Subscriber,
     /// How often to look before waiting to hear something.
     looks: usize,
-    next: u64,
+    /// The sequence of the last commit that was handed out.
+    last: u64,
 }
 
 impl Fleet {
@@ -56,8 +57,33 @@ impl Fleet {
             run_id: run.clone(),
             heard,
             looks: 1,
-            next: after + 1,
+            last: after,
         })
+    }
+
+    /// Up to `most` (1,000) commits of a run after the one with the sequence `after` (0: from its first); fewer only at its end.
+    pub async fn commits_after(
+        &self,
+        workspace: &WorkspaceId,
+        run: &RunId,
+        after: u64,
+        most: usize,
+    ) -> Result<Vec<StoredCommit>, LoadError> {
+        let name = || format!("{workspace}/{run}");
+        let (stream, filter) = (self.names.events(), self.names.history(workspace, run));
+        let page = self.page(&stream, &filter, after + 1, most).await;
+        let page = page.map_err(|reason| LoadError::Unavailable {
+            run: name(),
+            reason,
+        })?;
+        let read = |message: &StreamMessage| {
+            stored_commit(&self.names, message).map_err(|reason| LoadError::Unreadable {
+                run: name(),
+                sequence: message.sequence,
+                reason,
+            })
+        };
+        page.iter().map(read).collect()
     }
 }
 
@@ -85,28 +111,13 @@ impl Follow {
 
     /// What is stored and was not handed out yet.
     async fn look(&mut self) -> Result<Vec<StoredCommit>, LoadError> {
-        let run = || format!("{}/{}", self.workspace_id, self.run_id);
-        let page = self
+        let (workspace, run) = (&self.workspace_id, &self.run_id);
+        let commits = self
             .fleet
-            .page(
-                &self.fleet.names.events(),
-                &self.fleet.names.history(&self.workspace_id, &self.run_id),
-                self.next,
-                PAGE,
-            )
-            .await
-            .map_err(|reason| LoadError::Unavailable { run: run(), reason })?;
-        let mut commits = Vec::with_capacity(page.len());
-        for message in page {
-            let stored = stored_commit(&self.fleet.names, &message).map_err(|reason| {
-                LoadError::Unreadable {
-                    run: run(),
-                    sequence: message.sequence,
-                    reason,
-                }
-            })?;
-            self.next = message.sequence + 1;
-            commits.push(stored);
+            .commits_after(workspace, run, self.last, PAGE)
+            .await?;
+        if let Some(last) = commits.last() {
+            self.last = last.sequence;
         }
         Ok(commits)
     }

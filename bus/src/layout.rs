@@ -160,6 +160,7 @@ impl Fleet {
         vec![
             base(names.authority_bucket()),
             base(names.workers_bucket()),
+            base(names.keys_bucket()),
             // What is left of secrets that were forgotten goes away by itself.
             kv::Config {
                 limit_markers: Some(MARKER_TTL),

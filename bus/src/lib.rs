@@ -8,6 +8,7 @@
 //! - [`authority`] keeps policy, capabilities and principals in KV, and every gate's local copy of them fresh.
 //! - [`quota`] counts what limits allow, across the fleet.
 //! - [`vault`] keeps the secrets of runs until they have ended.
+//! - [`keys`] keeps who may use the HTTP API, by what key.
 //! - [`layout`] creates and checks streams, consumers and buckets.
 //! - [`permissions`] says what each role may publish and hear, and [`server_config`] tells the server.
 //! - [`telemetry`] is what the roles measure of themselves.
@@ -27,6 +28,7 @@ pub mod feed;
 pub mod fleet;
 pub mod follow;
 pub mod intake;
+pub mod keys;
 pub mod layout;
 pub mod load;
 pub mod names;

@@ -92,6 +92,11 @@ impl Names {
         self.qualified("quota")
     }
 
+    /// The bucket of the keys to the HTTP API.
+    pub fn keys_bucket(&self) -> String {
+        self.qualified("keys")
+    }
+
     /// The bucket of workers' heartbeats.
     pub fn workers_bucket(&self) -> String {
         self.qualified("workers")

@@ -126,6 +126,11 @@ impl Permissions {
             self.watch(&bucket);
             self.publish.push(format!("$KV.{bucket}.>"));
         }
+        // What it serves over HTTP: submissions, live tails, dead letters, and who may ask.
+        self.publish.push(format!("{prefix}.submit.*"));
+        self.subscribe.push(format!("{prefix}.events.>"));
+        self.get(&names.dead_letters());
+        self.open(&names.keys_bucket());
     }
 
     /// Reads the stream of events from end to end.
@@ -167,9 +172,12 @@ impl Permissions {
             names.authority_bucket(),
             names.workers_bucket(),
             names.quota_bucket(),
+            names.keys_bucket(),
         ] {
             self.watch(&bucket);
         }
+        // The keys to the HTTP API are an operator's to make and revoke.
+        self.publish.push(format!("$KV.{}.>", names.keys_bucket()));
         // Whoever follows a run listens to `<run>.>`, which no narrower pattern covers.
         self.subscribe.push(format!("{prefix}.events.>"));
     }
@@ -289,6 +297,7 @@ fn every_stream(names: &Names) -> Vec<String> {
         names.workers_bucket(),
         names.secrets_bucket(),
         names.quota_bucket(),
+        names.keys_bucket(),
     ];
     let mut streams = vec![
         names.submissions(),
@@ -425,20 +434,33 @@ mod tests {
     }
 
     #[test]
-    fn everybody_hears_its_own_inbox_and_only_operators_hear_events() {
+    fn everybody_hears_its_own_inbox_and_only_operators_and_dispatchers_hear_events() {
         for role in every_role() {
             let heard = of("w1", &role).subscribe;
             assert!(heard.contains(&"_INBOX.w1.>".to_owned()), "{role:?}");
             let is_heard = |subject: &str| heard.iter().any(|pattern| matches(pattern, subject));
             assert!(!is_heard("_INBOX.operator.x"), "{role:?}");
-            let is_operator = role == Role::Operator;
+            let may_follow = matches!(role, Role::Operator | Role::Dispatcher);
             assert_eq!(
                 heard.contains(&"fleet.events.>".to_owned()),
-                is_operator,
+                may_follow,
                 "{role:?}"
             );
             let event = "fleet.events.acme.r1.w2.none.running";
-            assert_eq!(is_heard(event), is_operator, "{role:?}");
+            assert_eq!(is_heard(event), may_follow, "{role:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_made_by_operators_and_read_by_them_and_dispatchers_only() {
+        for role in every_role() {
+            let permissions = of("w1", &role);
+            let is_operator = role == Role::Operator;
+            let key = "$KV.keys.0123456789ab";
+            assert_eq!(may_publish(&permissions, key), is_operator, "{role:?}");
+            let read = "$JS.API.DIRECT.GET.KV_keys.$KV.keys.0123456789ab";
+            let may_read = is_operator || role == Role::Dispatcher;
+            assert_eq!(may_publish(&permissions, read), may_read, "{role:?}");
         }
     }
 

@@ -11,7 +11,8 @@ use async_nats::{
     jetstream::kv::{Entry, Operation},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
-use gatewright_schemas::{WorkerHeartbeat, WriterId};
+use gatewright_schemas::{Timestamp, WorkerHeartbeat, WriterId};
+use serde::Serialize;
 
 use crate::{
     Fleet,
@@ -20,6 +21,37 @@ use crate::{
 
 /// How often a worker says that it is there.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// A worker that was silent for longer does not count as alive; it beats every second.
+pub const SILENT_AFTER: Duration = Duration::from_secs(10);
+
+/// A worker, and whether it counts as alive.
+#[derive(Debug, Serialize)]
+pub struct Sighting {
+    /// What it last said of itself.
+    #[serde(flatten)]
+    pub heartbeat: WorkerHeartbeat,
+    /// `alive`, `draining` or `silent`.
+    pub state: &'static str,
+    /// Since when it was not heard of, in milliseconds.
+    pub age_ms: u64,
+}
+
+impl Sighting {
+    /// The worker as it is at `now`.
+    pub fn at(now: Timestamp, heartbeat: WorkerHeartbeat) -> Self {
+        let age = now.since(heartbeat.seen_at);
+        Self {
+            state: match heartbeat.draining {
+                _ if age > SILENT_AFTER => "silent",
+                true => "draining",
+                false => "alive",
+            },
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            heartbeat,
+        }
+    }
+}
 
 /// What a ping says of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use gatewright_bus::{Fleet, clock};
 use gatewright_schemas::{ApprovalId, Command, RunStatus, WorkspaceId};
-use gatewright_store::approval::{self, Approval};
+use gatewright_store::approval::{self, Approval, Place};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -126,13 +126,13 @@ async fn list(
 ) -> Result<Exit> {
     let store = context.store().await?;
     let found = if all {
-        let before = after.map_or_else(
-            || clock::now().plus(Duration::from_hours(1)),
-            |after| after.0,
-        );
-        approval::list(&store, before, limit).await?
+        let before = after.map(|after| Place {
+            at: after.0,
+            approval_id: String::new(),
+        });
+        approval::list(&store, workspace, before.as_ref(), limit).await?
     } else {
-        approval::waiting(&store, workspace, limit).await?
+        approval::waiting(&store, workspace, None, limit).await?
     };
     let is_full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = found

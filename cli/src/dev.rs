@@ -97,6 +97,7 @@ struct Ready<'a> {
     monitor_url: &'a str,
     database_url: &'a str,
     prefix: &'a str,
+    http_url: &'a str,
     data: &'a std::path::Path,
     roles: Vec<Role<'a>>,
     is_new: bool,
@@ -119,6 +120,7 @@ fn show(context: &Context, args: &DevArgs, private: &PrivateFleet, began: Instan
             monitor_url: &connection.monitor_url,
             database_url: &connection.database_url,
             prefix: &connection.prefix,
+            http_url: &private.http_url,
             data: private.dir(),
             roles: private
                 .processes()
@@ -144,6 +146,10 @@ fn show(context: &Context, args: &DevArgs, private: &PrivateFleet, began: Instan
             connection.nats_url, connection.monitor_url
         ),
         format!("  Postgres  {}", connection.database_url),
+        format!(
+            "  HTTP      {}  (keys: gatewright key create)",
+            private.http_url
+        ),
         format!("  roles     {}", private.roles().join(", ")),
         format!("  data      {dir}"),
         format!("  logs      {dir}/logs"),

@@ -24,6 +24,7 @@ pub mod exit;
 pub mod health;
 pub mod input;
 pub mod issue;
+pub mod key;
 pub mod logs;
 mod metrics;
 pub mod migrate;

@@ -8,9 +8,8 @@ use std::{
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use gatewright_bus::{Credentials, clock, layout::LayoutError, retry::Retry};
+use gatewright_bus::{Credentials, clock, layout::LayoutError, presence::Sighting, retry::Retry};
 use gatewright_policy::DocumentFaults;
-use gatewright_schemas::WorkerHeartbeat;
 use gatewright_worker::{
     Worker, WorkerConfig,
     declared::DeclaredTools,
@@ -18,7 +17,6 @@ use gatewright_worker::{
     sandbox::{self, Sandbox},
     tool::{Registry, UnusableTool},
 };
-use serde::Serialize;
 
 use crate::{
     context::Context,
@@ -28,9 +26,6 @@ use crate::{
     settings::{RoleFlags, Settings, WorkerFlags},
     signal,
 };
-
-/// A worker that was silent for longer does not count as alive; it beats every second.
-pub const SILENT_AFTER: Duration = Duration::from_secs(10);
 
 /// What holds where the system bounds nothing: a fact of this machine, and what to do.
 pub const MEMORY_IS_NOT_BOUND: &str = "their memory is looked at some times a second and not bounded by the system: run the worker where its cgroup has a limit (MemoryMax= of a systemd service, --memory of a container), which holds for its commands, too";
@@ -255,39 +250,13 @@ pub fn read_tools(
     ))
 }
 
-/// A worker as it is listed.
-#[derive(Debug, Serialize)]
-struct Listed {
-    #[serde(flatten)]
-    heartbeat: WorkerHeartbeat,
-    /// `alive`, `draining` or `silent`.
-    state: &'static str,
-    /// Since when it was not heard of, in milliseconds.
-    age_ms: u64,
-}
-
-impl Listed {
-    fn new(heartbeat: WorkerHeartbeat) -> Self {
-        let age = clock::now().since(heartbeat.seen_at);
-        Self {
-            state: match heartbeat.draining {
-                _ if age > SILENT_AFTER => "silent",
-                true => "draining",
-                false => "alive",
-            },
-            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            heartbeat,
-        }
-    }
-}
-
 async fn list(context: &Context) -> Result<Exit> {
     let fleet = context.fleet().await?;
-    let mut workers: Vec<Listed> = fleet
+    let mut workers: Vec<Sighting> = fleet
         .list_workers()
         .await?
         .into_iter()
-        .map(Listed::new)
+        .map(|heartbeat| Sighting::at(clock::now(), heartbeat))
         .collect();
     workers.sort_by(|a, b| a.heartbeat.worker_id.cmp(&b.heartbeat.worker_id));
     context.out.list(
@@ -299,7 +268,7 @@ async fn list(context: &Context) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn table(workers: &[Listed]) -> Table {
+fn table(workers: &[Sighting]) -> Table {
     let mut table = Table::new(&["WORKER", "STATE", "SEEN", "RUNS", "ZONES", "UP", "VERSION"]);
     for worker in workers {
         let heartbeat = &worker.heartbeat;

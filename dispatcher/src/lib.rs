@@ -5,6 +5,7 @@
 //!
 //! Read on in [`admission`] (a submission's way), [`secrets`] (what is taken out of it before), [`command`], [`approval`], [`authority`] (policy, capabilities, principals) and
 //! [`reconciler`] (dead workers, orphaned runs).
+//! What it serves to those who speak HTTP is in [`http`].
 //! Not here: whether a call may happen (`policy`), what a run does next (`run`), and any tool.
 
 pub mod admission;
@@ -13,6 +14,8 @@ pub mod authority;
 pub mod command;
 mod dead_letter;
 mod external;
+pub mod http;
+mod pulse;
 pub mod reconciler;
 mod roster;
 pub mod secrets;
@@ -51,6 +54,8 @@ pub struct Dispatcher {
     epoch: Timestamp,
     /// By which secrets are told.
     authority: LiveSnapshot,
+    /// When the loops last came round.
+    pulse: pulse::Pulse,
 }
 
 /// Why a message could not be worked on.
@@ -100,6 +105,7 @@ impl Dispatcher {
             authority: LiveSnapshot::watch(&fleet),
             fleet,
             epoch,
+            pulse: pulse::Pulse::default(),
         })
     }
 
@@ -160,11 +166,13 @@ impl Dispatcher {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         tracing::info!(consumer, "taking messages");
         loop {
+            self.pulse.beat(consumer);
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return Ok(());
             };
             let message = tokio::select! {
                 message = intake.next() => message,
+                () = tokio::time::sleep(pulse::BEAT_EVERY) => continue,
                 () = shutdown.cancelled() => return Ok(()),
             };
             match message {

@@ -39,7 +39,7 @@ pub use message::{DeadLetter, StoredCommit, Wake, WorkerHeartbeat};
 pub use submission::Submission;
 pub use timestamp::Timestamp;
 pub use vocabulary::{
-    ActorType, Decision, Effect, EnforcementMode, EventType, Gate, Lane, OnApproval, OnFailure,
-    OnUnknownOutcome, ReasonCode, RunStatus, RuntimeActor, SandboxPermissions, Stage, StepStatus,
-    ToolCallStatus, UnknownWord, Zone,
+    ActorType, Decision, Effect, EnforcementMode, EventType, Gate, KeyRole, Lane, OnApproval,
+    OnFailure, OnUnknownOutcome, ReasonCode, RunStatus, RuntimeActor, SandboxPermissions, Stage,
+    StepStatus, ToolCallStatus, UnknownWord, Zone,
 };

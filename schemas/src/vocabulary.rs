@@ -301,6 +301,22 @@ words! {
 }
 
 words! {
+    /// What a key to the HTTP API is good for, beside reading, which every key may in its workspace.
+    pub enum KeyRole {
+        /// Nothing more.
+        Viewer = "viewer",
+        /// Submitting, cancelling and retrying runs.
+        Submitter = "submitter",
+        /// Opening steps, asking for tool calls, completing runs of outside agents.
+        Actor = "actor",
+        /// Deciding approvals.
+        Approver = "approver",
+        /// Everything.
+        Admin = "admin",
+    }
+}
+
+words! {
     /// The types of events. POLICY and DESIGN terms; one JSON Schema each.
     pub enum EventType {
         /// [`crate::event::RunCreated`]

@@ -1,13 +1,14 @@
 //! Approvals, read.
 
 use gatewright_schemas::{ApprovalId, RunId, Timestamp, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Store, StoreError, Time, time::parameter};
 
 /// An approval that a call asked for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"
@@ -53,20 +54,54 @@ macro_rules! select_approvals {
     };
 }
 
+/// A place in a list of approvals: behind the approval of this id that expires, or was asked for, at this time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// When that one expires (in [`waiting`]), or was asked for (in [`list`]).
+    pub at: Timestamp,
+    /// Its id.
+    pub approval_id: String,
+}
+
 /// The approvals that somebody has to decide, the most urgent first; of one workspace where one is given.
+///
+/// One page of them: `limit` at most, those behind `after`.
 pub async fn waiting(
     store: &Store,
     workspace: Option<&WorkspaceId>,
+    after: Option<&Place>,
     limit: u32,
 ) -> Result<Vec<Approval>, StoreError> {
-    select_approvals!(
-        "where status = 'waiting' and ($1::text is null or workspace_id = $1) order by expires_at, approval_id limit $2",
-        workspace.map(WorkspaceId::as_str),
-        i64::from(limit)
-    )
-    .fetch_all(&store.pool)
-    .await
-    .map_err(StoreError::during("list the approvals that wait"))
+    let (at, approval) = after.map_or((Timestamp::from_micros(0), ""), |after| {
+        (after.at, after.approval_id.as_str())
+    });
+    let (at, limit) = (parameter(at), i64::from(limit));
+    let page = match workspace {
+        Some(workspace) => {
+            select_approvals!(
+                "where status = 'waiting' and workspace_id = $1 and (expires_at, approval_id) > ($2, $3)
+                 order by expires_at, approval_id limit $4",
+                workspace.as_str(),
+                at,
+                approval,
+                limit
+            )
+            .fetch_all(&store.pool)
+            .await
+        }
+        None => {
+            select_approvals!(
+                "where status = 'waiting' and (expires_at, approval_id) > ($1, $2)
+                 order by expires_at, approval_id limit $3",
+                at,
+                approval,
+                limit
+            )
+            .fetch_all(&store.pool)
+            .await
+        }
+    };
+    page.map_err(StoreError::during("list the approvals that wait"))
 }
 
 /// How many approvals somebody has to decide; 10,000 stand for as many or more.
@@ -115,20 +150,45 @@ pub async fn lapsed(
     .map_err(StoreError::during("look for approvals that lapsed"))
 }
 
-/// Approvals whatever became of them, the latest first: those asked for before `before`.
+/// Approvals whatever became of them, the latest first; of one workspace where one is given.
+///
+/// One page of them: `limit` at most, those that were asked for before `before`.
 pub async fn list(
     store: &Store,
-    before: Timestamp,
+    workspace: Option<&WorkspaceId>,
+    before: Option<&Place>,
     limit: u32,
 ) -> Result<Vec<Approval>, StoreError> {
-    select_approvals!(
-        "where requested_at < $1 order by requested_at desc, approval_id limit $2",
-        parameter(before),
-        i64::from(limit)
-    )
-    .fetch_all(&store.pool)
-    .await
-    .map_err(StoreError::during("list approvals"))
+    let (at, approval) = before.map_or((Timestamp::from_micros(i64::MAX), ""), |before| {
+        (before.at, before.approval_id.as_str())
+    });
+    let (at, limit) = (parameter(at), i64::from(limit));
+    let page = match workspace {
+        Some(workspace) => {
+            select_approvals!(
+                "where workspace_id = $1 and (requested_at, approval_id) < ($2, $3)
+                 order by requested_at desc, approval_id desc limit $4",
+                workspace.as_str(),
+                at,
+                approval,
+                limit
+            )
+            .fetch_all(&store.pool)
+            .await
+        }
+        None => {
+            select_approvals!(
+                "where (requested_at, approval_id) < ($1, $2)
+                 order by requested_at desc, approval_id desc limit $3",
+                at,
+                approval,
+                limit
+            )
+            .fetch_all(&store.pool)
+            .await
+        }
+    };
+    page.map_err(StoreError::during("list approvals"))
 }
 
 /// The approvals of a run, in order.

@@ -1,13 +1,14 @@
 //! Dead letters: messages that could not be worked on.
 
 use gatewright_schemas::{WorkspaceId, message};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Store, StoreError, Time, time::parameter};
 
 /// A message that could not be worked on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"
@@ -46,15 +47,29 @@ pub async fn list(
     before: i64,
     limit: u32,
 ) -> Result<Vec<DeadLetter>, StoreError> {
-    select_dead_letters!(
-        "where sequence < $1 and ($2::text is null or workspace_id = $2) order by sequence desc limit $3",
-        before,
-        workspace.map(WorkspaceId::as_str),
-        i64::from(limit)
-    )
-    .fetch_all(&store.pool)
-    .await
-    .map_err(StoreError::during("list dead letters"))
+    let limit = i64::from(limit);
+    let page = match workspace {
+        Some(workspace) => {
+            select_dead_letters!(
+                "where workspace_id = $1 and sequence < $2 order by sequence desc limit $3",
+                workspace.as_str(),
+                before,
+                limit
+            )
+            .fetch_all(&store.pool)
+            .await
+        }
+        None => {
+            select_dead_letters!(
+                "where sequence < $1 order by sequence desc limit $2",
+                before,
+                limit
+            )
+            .fetch_all(&store.pool)
+            .await
+        }
+    };
+    page.map_err(StoreError::during("list dead letters"))
 }
 
 /// One dead letter, by its sequence in the stream `DEAD_LETTERS`.

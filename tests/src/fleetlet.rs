@@ -1,21 +1,27 @@
 //! A small fleet: private servers, roles in this process, and an operator's hands.
 
 use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use gatewright_bus::{Connection, Credentials::Nkey, Fleet, Names, permissions::Role};
-use gatewright_dispatcher::Dispatcher;
+use gatewright_bus::{
+    Connection, Credentials::Nkey, Fleet, Names, clock, keys::NewKey, permissions::Role,
+};
+use gatewright_dispatcher::{Dispatcher, http};
 use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions};
+use gatewright_projector::aside;
 use gatewright_schemas::{
-    ActorType, Command, CommandMessage, Event, EventType, PrincipalId, Reply, RunId, RunStatus,
-    Scopes, StoredCommit, WorkspaceId, WriterId,
+    ActorType, Command, CommandMessage, Event, EventType, KeyRole, PrincipalId, Reply, RunId,
+    RunStatus, Scopes, StoredCommit, WorkspaceId, WriterId,
 };
 use gatewright_store::{Store, tool_call::ToolCall};
 use gatewright_worker::{Worker, WorkerConfig, declared::DeclaredTools, egress, tool::Registry};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -153,6 +159,50 @@ impl Fleetlet {
         Inside::start(dispatcher.run(Some(self.store.clone()), own.clone()), own)
     }
 
+    /// Starts one more dispatcher, which serves HTTP too; answers with where.
+    pub async fn start_http(&self, name: &str) -> (SocketAddr, Inside) {
+        self.start_http_limited(name, http::rate::DEFAULT).await
+    }
+
+    /// The same, with so many requests a second for each key.
+    pub async fn start_http_limited(&self, name: &str, rate: NonZeroU32) -> (SocketAddr, Inside) {
+        let fleet = self.join(name, &Role::Dispatcher).await;
+        let dispatcher = Dispatcher::join(fleet).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let options = http::Options {
+            hosts: vec!["gate.example".into()],
+            store: Arc::new(self.store.clone().into()),
+            explain: None,
+            rate: Some(rate),
+        };
+        let own = self.shutdown.child_token();
+        let stop = own.clone();
+        let work = async move {
+            let serving = dispatcher.serve_http(listener, options, stop.clone());
+            let (served, ()) = tokio::join!(serving, dispatcher.clone().run(None, stop.clone()));
+            served.unwrap();
+        };
+        (address, Inside::start(work, own))
+    }
+
+    /// Makes a key for the workspace of the tests; answers with the line of a request that carries it.
+    pub async fn key(&self, name: &str, roles: &[KeyRole]) -> String {
+        self.key_of_workspace(self.acme.as_str(), name, roles).await
+    }
+
+    /// Makes a key for a workspace, `*` for all.
+    pub async fn key_of_workspace(&self, workspace: &str, name: &str, roles: &[KeyRole]) -> String {
+        let new = NewKey {
+            name: name.to_owned(),
+            roles: roles.to_vec(),
+            workspace_id: (workspace != "*").then(|| workspace.parse().unwrap()),
+            created_by: "operator".into(),
+        };
+        let (_, text) = self.fleet.create_key(new).await.unwrap();
+        format!("Authorization: Bearer {text}")
+    }
+
     /// Starts one more worker.
     pub async fn start_worker(&self, name: &str) -> Inside {
         self.start_worker_with(name, WorkerConfig::default()).await
@@ -199,9 +249,11 @@ impl Fleetlet {
         let stop = own.clone();
         let work = async move {
             let options = gatewright_projector::Options::default();
-            gatewright_projector::run(&fleet, &store, &options, stop.cancelled())
-                .await
-                .unwrap();
+            tokio::select! {
+                ended = gatewright_projector::run(&fleet, &store, &options, stop.cancelled()) => ended.unwrap(),
+                () = aside::copy_workers(&fleet, &store, clock::now) => {}
+                () = aside::copy_dead_letters(&fleet, &store) => {}
+            }
         };
         Inside::start(work, own)
     }

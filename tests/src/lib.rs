@@ -22,6 +22,7 @@ pub mod audit;
 pub mod credentials;
 mod eventually;
 mod fleetlet;
+pub mod http;
 mod inside;
 pub mod outside;
 pub mod policy;

@@ -66,6 +66,8 @@ pub struct PrivateFleet {
     pub connection: ConnectionFile,
     /// Whether it was made now, and not continued.
     pub is_new: bool,
+    /// Where its dispatcher serves HTTP.
+    pub http_url: String,
     roles: Vec<Child>,
     servers: Servers,
     place: Place,
@@ -99,17 +101,20 @@ impl PrivateFleet {
         prepared.with_context(of_another_version)?;
         let migrated = migrate::run(&store).await;
         migrated.with_context(of_another_version)?;
+        // Whoever takes the port in between makes the dispatcher say so, and end.
+        let http = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let mut private = Self {
             is_new: fleet.active_policy().await?.is_none(),
             fleet,
             store,
             connection,
+            http_url: format!("http://{http}"),
             roles: Vec::new(),
             servers,
             place,
         };
         say("starting dispatcher, workers and projector");
-        private.spawn("dispatcher", &["dispatcher"])?;
+        private.spawn("dispatcher", &["dispatcher", "--http", &http.to_string()])?;
         private.spawn("projector", &["projector"])?;
         for number in 1..=plan.workers {
             private.spawn_worker(&worker_name(number), plan.concurrency)?;

@@ -14,6 +14,7 @@ mod demo;
 mod deployment;
 mod dev;
 mod doctor;
+mod keys;
 mod nats_config;
 mod operators;
 mod replays;

@@ -282,7 +282,9 @@ async fn every_kind_of_event_shows_where_it_belongs() {
         );
         assert_eq!(approvals[0].input, json!({ "text": "please\u{0}" }));
     }
-    let waiting = approval::waiting(&store, Some(&acme), 10).await.unwrap();
+    let waiting = approval::waiting(&store, Some(&acme), None, 10)
+        .await
+        .unwrap();
     assert_eq!(
         waiting
             .iter()

@@ -1,0 +1,210 @@
+//! Runs over HTTP: submitting, looking at, cancelling and retrying them.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use gatewright_schemas::{Command, KeyRole, Reply, RunId, RunStatus, WorkspaceId};
+use gatewright_store::run::{self, Filter, Run};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Api,
+    caller::Caller,
+    problem::Problem,
+    request::{
+        Asked, Body, PATIENCE, Page, Where, accepted, asked, bytes, existing, give, limit_of, page,
+        read,
+    },
+};
+
+/// Which runs are listed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listed {
+    workspace: Option<WorkspaceId>,
+    /// Words separated by commas.
+    status: Option<String>,
+    after: Option<i64>,
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelBody {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryBody {
+    #[serde(default)]
+    new_run_id: Option<RunId>,
+}
+
+/// Submits a run: 201 when it is new, 200 when it was there.
+pub(super) async fn submit(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    query: Asked<Where>,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.must_be(KeyRole::Submitter)?;
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let raw = bytes(body)?;
+    // What is no JSON goes on as it is: the fleet says what is wrong with it, and keeps it.
+    let run: Option<Value> = serde_json::from_slice(&raw).ok();
+    let id = run.as_ref().and_then(|run| run.get("run_id")?.as_str());
+    let was_there = match id.and_then(|id| id.parse::<RunId>().ok()) {
+        Some(id) => api.fleet.last_commit(&workspace, &id).await?.is_some(),
+        None => false,
+    };
+    let payload = match run {
+        Some(mut run) => {
+            name_actor(&mut run, caller.name());
+            run.to_string().into_bytes()
+        }
+        None => raw.to_vec(),
+    };
+    let reply = api.fleet.submit(&workspace, payload, PATIENCE).await?;
+    let status = if was_there {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    answer(&workspace, reply, status)
+}
+
+/// Where a submission names no actor, the key acts: so whoever submitted the run is known when somebody is to approve its calls.
+fn name_actor(run: &mut Value, name: &str) {
+    let Some(run) = run.as_object_mut() else {
+        return;
+    };
+    let mut below = run;
+    for field in ["input", "runtime", "policy"] {
+        let next = below.entry(field).or_insert_with(|| json!({}));
+        if field == "policy" && next.is_null() {
+            *next = json!({});
+        }
+        // What is no object is for the fleet to refuse.
+        let Some(next) = next.as_object_mut() else {
+            return;
+        };
+        below = next;
+    }
+    let is_said = |field: &str| below.get(field).is_some_and(|value| !value.is_null());
+    if !is_said("actor_type") && !is_said("actor_id") {
+        below.insert("actor_type".into(), "service".into());
+        below.insert("actor_id".into(), name.into());
+    }
+}
+
+/// A page of runs, the youngest first, from the read tables.
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    query: Asked<Listed>,
+) -> Result<Json<Page<Run>>, Problem> {
+    let query = asked(query)?;
+    let words = query.status.as_deref().unwrap_or_default().split(',');
+    let statuses: Result<Vec<RunStatus>, _> = words
+        .filter(|word| !word.is_empty())
+        .map(str::parse)
+        .collect();
+    let limit = limit_of(query.limit)?;
+    let filter = Filter {
+        workspace: caller.workspace_or_all(query.workspace)?,
+        statuses: statuses.map_err(|error| Problem::bad_request(format!("status: {error}")))?,
+        before: query.after,
+        limit,
+    };
+    let runs = run::list(api.tables()?, &filter).await?;
+    Ok(page(runs, limit, |run| run.created_sequence.to_string()))
+}
+
+/// A run: where it stands as the stream says, and all else as the read tables have it by now.
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(run): Path<String>,
+    query: Asked<Where>,
+) -> Result<Json<Value>, Problem> {
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let (run, last) = existing(&api, &workspace, &run).await?;
+    let row = match api.options.store.get() {
+        Some(store) => run::show(store, &workspace, &run).await?,
+        None => None,
+    };
+    let mut shown = match row.map(|row| json!(row)) {
+        Some(Value::Object(row)) => row,
+        _ => Map::new(),
+    };
+    shown.insert("workspace_id".into(), json!(workspace));
+    shown.insert("run_id".into(), json!(run));
+    shown.insert("status".into(), json!(last.status));
+    shown.insert("last_sequence".into(), json!(last.sequence));
+    Ok(Json(Value::Object(shown)))
+}
+
+/// Ends a run now.
+pub(super) async fn cancel(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(run): Path<String>,
+    query: Asked<Where>,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.must_be(KeyRole::Submitter)?;
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let CancelBody { reason } = read(body)?;
+    let (run, _) = existing(&api, &workspace, &run).await?;
+    let reply = give(&api, &caller, &workspace, &run, Command::Cancel { reason }).await?;
+    answer(&workspace, reply, StatusCode::OK)
+}
+
+/// Begins a failed or cancelled run anew, under a new id.
+pub(super) async fn retry(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(run): Path<String>,
+    query: Asked<Where>,
+    body: Body,
+) -> Result<Response, Problem> {
+    caller.must_be(KeyRole::Submitter)?;
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let RetryBody { new_run_id } = read(body)?;
+    let (run, _) = existing(&api, &workspace, &run).await?;
+    let command = Command::Retry { new_run_id };
+    let reply = give(&api, &caller, &workspace, &run, command).await?;
+    answer(&workspace, reply, StatusCode::CREATED)
+}
+
+/// A run that was submitted, ended or begun anew.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Answer {
+    workspace_id: WorkspaceId,
+    run_id: RunId,
+    /// Where it stands.
+    status: Option<RunStatus>,
+    /// The new run, where one was begun anew.
+    created: Option<String>,
+}
+
+/// The dispatcher's answer; a refusal is a problem.
+fn answer(workspace: &WorkspaceId, reply: Reply, ok: StatusCode) -> Result<Response, Problem> {
+    let (run_id, status, created) = accepted(reply)?;
+    let answer = Answer {
+        workspace_id: workspace.clone(),
+        run_id,
+        status,
+        created,
+    };
+    Ok((ok, Json(answer)).into_response())
+}
