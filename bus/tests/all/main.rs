@@ -15,5 +15,6 @@ mod queue;
 mod quota;
 mod quota_ledger;
 mod quota_outages;
+mod service;
 mod support;
 mod vault;

@@ -363,6 +363,11 @@ fn hidden_memory() -> Vec<(&'static str, String, Fate)> {
             Fate::Told(3),
         ),
         (
+            "large pages that were put aside for others",
+            format!("syscall({map}, 0, 2 << 20, 3, 0x40022, -1, 0) > 0 and sleep 60; exit($! + 0)"),
+            Fate::Told(libc::EPERM),
+        ),
+        (
             "locks without number",
             "fork for 1 .. 4; my @l = map { pack(\"ssx4qqlx4\", 1, 0, $_ * 2, 1, 0) } reverse 1 .. 600; for my $n (1 .. 60) { open($f[$n], \"+>\", \"l$$-$n\") or exit 2; for my $l (@l) { fcntl($f[$n], 6, $l) or exit 3 } } sleep 60".into(),
             Fate::Killed,

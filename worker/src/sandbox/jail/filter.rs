@@ -237,8 +237,10 @@ fn rules() -> Result<Rules, BackendError> {
     // Shared memory that is in no file stays when it is given back, and nobody then has it.
     let nameless = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
     refuse_if(libc::SYS_mmap, &[Condition::has(3, nameless)])?;
-    // Memory that the system takes for a stack, and not for the data that it limits.
-    refuse_if(libc::SYS_mmap, &[Condition::has(3, libc::MAP_GROWSDOWN)])?;
+    // Memory that the system takes for a stack, and not for the data that it limits; and what it put aside for others.
+    for kind in [libc::MAP_GROWSDOWN, libc::MAP_HUGETLB] {
+        refuse_if(libc::SYS_mmap, &[Condition::has(3, kind)])?;
+    }
     // Pipes larger than they are counted.
     let resizes = Condition(1, SeccompCmpOp::Eq, number(libc::F_SETPIPE_SZ));
     refuse_if(libc::SYS_fcntl, &[resizes])?;
