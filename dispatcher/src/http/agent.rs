@@ -26,6 +26,7 @@ use super::{
 pub(super) struct StepBody {
     /// What people call it.
     #[serde(default)]
+    #[schemars(length(max = 200))]
     title: Option<String>,
 }
 
@@ -37,6 +38,7 @@ pub(super) struct CompleteBody {
     succeeded: bool,
     /// Why, for a person.
     #[serde(default)]
+    #[schemars(length(max = 2000))]
     reason: Option<String>,
 }
 

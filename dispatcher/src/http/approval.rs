@@ -16,7 +16,9 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, Page, accepted, asked, existing, give, limit_of, named, page, read},
+    request::{
+        Asked, Body, MOST_PAGE, Page, accepted, asked, existing, give, limit_of, named, page, read,
+    },
 };
 
 /// Which approvals are listed.
@@ -25,7 +27,10 @@ use super::{
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     status: Option<Wanted>,
+    /// The `next` of the page before.
+    #[schemars(regex(pattern = r"^[0-9]{1,18}\.[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){4}$"))]
     after: Option<String>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 
@@ -46,6 +51,7 @@ pub(super) struct ApproveBody {
     reason: Option<String>,
     /// For how long like calls may go without asking, in seconds.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     remember_s: Option<u64>,
 }
 
@@ -89,6 +95,8 @@ fn place(cursor: &str) -> Result<Place, Problem> {
     let parts = cursor.split_once('.');
     let place = parts.and_then(|(at, id)| {
         let approval: ApprovalId = id.parse().ok()?;
+        // Workspace, run, step, call, and the number of the request.
+        (approval.as_str().split('.').count() == 5).then_some(())?;
         Some(Place {
             at: Timestamp::from_micros(at.parse().ok()?),
             approval_id: approval.to_string(),
@@ -171,7 +179,16 @@ mod tests {
         let found = place("1700000000000000.acme.r.1.1.a1").unwrap();
         assert_eq!(found.at.as_micros(), 1_700_000_000_000_000);
         assert_eq!(found.approval_id, "acme.r.1.1.a1");
-        for bad in ["", "1", "x.acme", "1.", "1.a b", "1.'"] {
+        for bad in [
+            "",
+            "1",
+            "x.acme",
+            "1.",
+            "1.a b",
+            "1.'",
+            "0.5",
+            "1.acme.r.1.1",
+        ] {
             assert!(place(bad).is_err(), "{bad}");
         }
     }

@@ -24,7 +24,7 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, Page, Where, accepted, asked, give, limit_of, page, read},
+    request::{Asked, Body, MOST_PAGE, Page, Where, accepted, asked, give, limit_of, page, read},
 };
 
 /// Which of them are listed.
@@ -34,6 +34,7 @@ pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     /// The `next` of the page before.
     after: Option<String>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 
@@ -64,6 +65,7 @@ pub(super) struct RegisterBody {
     /// What kind of thing it is.
     principal_type: ActorType,
     /// The agent's, user's or service's own id.
+    #[schemars(length(min = 1, max = 200))]
     actor_id: String,
 }
 

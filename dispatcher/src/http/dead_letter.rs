@@ -17,7 +17,7 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, PATIENCE, Page, accepted, asked, limit_of, page},
+    request::{Asked, MOST_PAGE, PATIENCE, Page, accepted, asked, limit_of, page},
 };
 
 /// Which dead letters are listed.
@@ -27,6 +27,7 @@ pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     /// The `next` of the page before.
     after: Option<i64>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 

@@ -26,7 +26,7 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Page, asked, existing, limit_of},
+    request::{Asked, MOST_PAGE, Page, asked, existing, limit_of},
 };
 
 /// How long a tail lasts.
@@ -42,6 +42,7 @@ pub(super) struct Shown {
     /// The sequence of the last commit that was seen.
     after: Option<u64>,
     /// Commits at most.
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 
@@ -51,6 +52,7 @@ pub(super) struct Shown {
 pub(super) struct Tailed {
     workspace: Option<WorkspaceId>,
     /// The id of the last event that was seen.
+    #[schemars(regex(pattern = r"^[0-9]{1,18}\.[0-9]{1,9}$"))]
     after: Option<String>,
 }
 

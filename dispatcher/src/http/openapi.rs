@@ -164,9 +164,10 @@ impl Operation<'_> {
     }
 
     /// A header that it takes.
-    pub(super) fn header(mut self, name: &str, about: &str) -> Self {
+    pub(super) fn header(mut self, name: &str, about: &str, pattern: &str) -> Self {
         self.parameters.push(json!({
-            "name": name, "in": "header", "description": about, "schema": { "type": "string" },
+            "name": name, "in": "header", "description": about,
+            "schema": { "type": "string", "pattern": pattern },
         }));
         self
     }

@@ -19,7 +19,7 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Page, asked, existing, limit_of, page},
+    request::{Asked, MOST_PAGE, Page, asked, existing, limit_of, page},
 };
 
 /// Which of them are listed.
@@ -29,6 +29,7 @@ pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     /// The `next` of the page before.
     after: Option<String>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 

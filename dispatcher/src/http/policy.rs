@@ -25,7 +25,7 @@ use super::{
     authority::change,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, Page, Where, asked, limit_of, page, read},
+    request::{Asked, Body, MOST_PAGE, Page, Where, asked, limit_of, page, read},
 };
 
 /// Says what the gate would answer to each call of a run, by what it is given. The tools are the workers' affair, and so this is handed in.
@@ -55,6 +55,7 @@ impl fmt::Debug for Explain {
 pub(super) struct Listed {
     /// The `next` of the page before.
     after: Option<i64>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 
@@ -69,6 +70,7 @@ pub(super) struct DocumentBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct ExplainBody {
     /// A run as it would be submitted.
+    #[schemars(with = "Submission")]
     run: Value,
     /// A document to ask instead of the active one, TOML.
     #[serde(default)]

@@ -24,7 +24,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// Items of a page, where the caller does not say.
 const PAGE: u32 = 50;
 /// Items of a page at most.
-const MOST_PAGE: u32 = 500;
+pub(super) const MOST_PAGE: u32 = 500;
 
 /// What a request's body is read as.
 pub(super) type Body = Result<Bytes, BytesRejection>;

@@ -22,6 +22,12 @@ use super::{
 const PREFER: &str = "`wait=SECONDS`, at most 60; or `respond-async`";
 const IDEMPOTENCY: &str = "The request may be sent again under this key; 1 to 200 characters";
 
+/// Printable ASCII; a key may stand in quotes, which are not part of it.
+const KEY: &str = "^[!#-~]([ -~]{0,198}[!#-~])?$";
+const PRINTABLE: &str = "^[ -~]*$";
+/// The sequence of a commit, and a place in it.
+const EVENT: &str = "^[0-9]{1,18}\\.[0-9]{1,9}$";
+
 pub(super) fn router() -> Router<Arc<Api>> {
     let routes = health(Routes::new());
     let routes = of_agents(of_runs(routes));
@@ -81,7 +87,7 @@ fn of_runs(routes: Routes) -> Routes {
             op.named("tailRun", "Its events as they come")
                 .by_any_key()
                 .query::<history::Tailed>()
-                .header("Last-Event-ID", "The id of the last event that was seen")
+                .header("Last-Event-ID", "The last event that was seen", EVENT)
                 .answers_events()
         })
         .get("/v1/runs/{run}/steps", parts::steps, |op| {
@@ -102,7 +108,7 @@ fn of_agents(routes: Routes) -> Routes {
             op.named("openStep", "Open a step of an outside agent's run")
                 .by(KeyRole::Actor)
                 .query::<Where>()
-                .header("Idempotency-Key", IDEMPOTENCY)
+                .header("Idempotency-Key", IDEMPOTENCY, KEY)
                 .body::<agent::StepBody>()
                 .answers::<Object>(201, "The step")
         })
@@ -116,8 +122,8 @@ fn of_agents(routes: Routes) -> Routes {
         .post("/v1/steps/{step}/toolcalls", tool_call::ask, |op| {
             op.named("callTool", "Ask for one tool call of an open step")
                 .by(KeyRole::Actor)
-                .header("Idempotency-Key", IDEMPOTENCY)
-                .header("Prefer", PREFER)
+                .header("Idempotency-Key", IDEMPOTENCY, KEY)
+                .header("Prefer", PREFER, PRINTABLE)
                 .body::<tool_call::CallBody>()
                 .answers::<Outcome>(200, "It succeeded: its output")
                 .answers::<Outcome>(202, "It is under way, or waits for an approval")
@@ -125,7 +131,7 @@ fn of_agents(routes: Routes) -> Routes {
         .get("/v1/toolcalls/{call}", tool_call::show, |op| {
             op.named("showToolCall", "How far a tool call has come")
                 .by_any_key()
-                .header("Prefer", PREFER)
+                .header("Prefer", PREFER, PRINTABLE)
                 .answers::<Outcome>(200, "The call")
         })
 }

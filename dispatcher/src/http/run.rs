@@ -19,8 +19,8 @@ use super::{
     caller::Caller,
     problem::Problem,
     request::{
-        Asked, Body, PATIENCE, Page, Where, accepted, asked, bytes, existing, give, limit_of, page,
-        read,
+        Asked, Body, MOST_PAGE, PATIENCE, Page, Where, accepted, asked, bytes, existing, give,
+        limit_of, page, read,
     },
 };
 
@@ -30,8 +30,12 @@ use super::{
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     /// Words separated by commas.
+    #[schemars(regex(
+        pattern = r"^(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected)(,(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected))*$"
+    ))]
     status: Option<String>,
     after: Option<i64>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 

@@ -32,12 +32,14 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub(super) struct CallBody {
     /// The tool's name.
+    #[schemars(length(min = 1, max = 200))]
     tool: String,
     /// Its input.
     #[serde(default = "nothing")]
     input: Value,
     /// `use_default` or `require_escalated`.
     #[serde(default)]
+    #[schemars(length(max = 200))]
     sandbox_permissions: Option<String>,
     /// On whose authority, where that is not the run's own.
     #[serde(default)]
