@@ -8,14 +8,14 @@ use gatewright_schemas::{ReasonCode, Timestamp};
 use crate::{AppendError, Illegible, LoadError, clock};
 
 /// How long a message waits for a program that can work on it, from when it was stored: longer than an upgrade of the fleet takes.
-pub const UPGRADE: Duration = Duration::from_hours(1);
+const UPGRADE: Duration = Duration::from_hours(1);
 
 /// What becomes of a message whose handling met an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is handed out again: what stands in the way goes away, by itself or because somebody sees to it.
     Retry,
-    /// A newer version may be able to work on it. It is handed out again for the time of an [`UPGRADE`]; then it is kept as
+    /// A newer version may be able to work on it. It is handed out again for as long as an upgrade takes (an hour); then it is kept as
     /// a dead letter, for this reason.
     Outwait(ReasonCode),
     /// No repetition helps. It is kept as a dead letter, for this reason.
