@@ -248,7 +248,79 @@ fn gauged(count: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
+
+    /// The names of all that is measured, and the labels of each.
+    fn measured() -> BTreeMap<String, BTreeSet<String>> {
+        // A family without a series is not told.
+        let (r#type, category) = ("run.created", "tool");
+        drop(METRICS.events.get_or_create(&OfType { r#type }));
+        drop(METRICS.gate.get_or_create(&OfCategory { category }));
+        drop(METRICS.decisions.get_or_create(&Answer {
+            category,
+            decision: "allow",
+            reason: "default_allow",
+            blocked: "false",
+        }));
+        queue(Zone::Sandbox, Lane::Background, LaneDepth::default());
+        let text = render();
+        let mut measured = BTreeMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, _) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let labels = labels.trim_end_matches('}').split(',');
+            let labels = labels.filter_map(|label| Some(label.split_once('=')?.0.to_owned()));
+            let labels = labels.filter(|label| label != "le").collect();
+            let histogram = name.strip_suffix("_bucket").unwrap_or(name);
+            measured.insert(histogram.to_owned(), labels);
+        }
+        measured.retain(|name, _| !name.ends_with("_sum") && !name.ends_with("_count"));
+        measured
+    }
+
+    /// The metrics that a text names, each with the labels that it gives there: `name{one,other="value"}`.
+    fn named(text: &str) -> Vec<(String, Vec<String>)> {
+        let mut named = Vec::new();
+        for (at, _) in text.match_indices("gatewright_") {
+            let rest = text.get(at..).unwrap();
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            let (name, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            let labels = behind.strip_prefix('{').and_then(|b| b.split_once('}'));
+            let labels = labels.map_or("", |(labels, _)| labels).split(',');
+            let labels = labels.map(|label| label.split('=').next().unwrap().to_owned());
+            let labels = labels.filter(|label| !label.is_empty()).collect();
+            named.push((name.to_owned(), labels));
+        }
+        named
+    }
+
+    #[test]
+    fn documents_and_alarms_name_what_is_measured() {
+        let measured = measured();
+        let read = |path: &str| {
+            let path = format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
+            named(&std::fs::read_to_string(path).unwrap())
+        };
+        let guide = read("docs/howto/measure-a-fleet.md");
+        let alarms = read("deploy/prometheus/alerts.yml");
+        assert!(alarms.len() > 5, "{alarms:?}");
+        for (name, labels) in guide.iter().chain(&alarms) {
+            let Some(known) = measured.get(name) else {
+                panic!("{name} is not measured; these are: {:?}", measured.keys());
+            };
+            for label in labels {
+                assert!(known.contains(label), "{name} has no label {label}");
+            }
+        }
+        for (name, labels) in measured {
+            let told = guide.iter().any(|(told, with)| {
+                *told == name && with.iter().cloned().collect::<BTreeSet<_>>() == labels
+            });
+            assert!(told, "the guide does not tell of {name} with {labels:?}");
+        }
+    }
 
     #[test]
     fn what_is_measured_is_told_as_prometheus_reads_it() {

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use gatewright_worker::WorkerConfig;
 use serde_json::Value;
 
-use super::{commands, is_known, read};
+use super::{commands, is_known, port, port_of, read, values_of};
 
-fn services() -> BTreeMap<String, Value> {
+pub fn services() -> BTreeMap<String, Value> {
     let mut file: Value = serde_saphyr::from_str(&read("compose.yaml")).unwrap();
     serde_json::from_value(file["services"].take()).unwrap()
 }
@@ -20,8 +20,13 @@ fn own() -> BTreeMap<String, Value> {
     services
 }
 
-fn words(list: &Value) -> Vec<String> {
+pub fn words(list: &Value) -> Vec<String> {
     serde_json::from_value(list.clone()).unwrap_or_default()
+}
+
+/// Where a service that is a role serves what it measures.
+pub fn metrics(service: &Value) -> Option<&str> {
+    service["environment"]["GATEWRIGHT_METRICS"].as_str()
 }
 
 /// `${NAME:-value}` as `value`.
@@ -71,6 +76,15 @@ fn every_command_that_a_service_runs_exists() {
         }
     }
     assert!(count >= 8, "only {count} commands were found");
+}
+
+#[test]
+fn every_command_that_the_file_tells_people_exists() {
+    let file = read("compose.yaml");
+    let told = file.lines().filter_map(|line| line.strip_prefix("#   "));
+    let (count, faults) = commands::faults_of_shell(&told.collect::<Vec<_>>().join("\n"));
+    assert_eq!(faults, [""; 0]);
+    assert!(count >= 3, "only {count} commands were found");
 }
 
 #[test]
@@ -151,6 +165,29 @@ fn servers_listen_where_they_are_looked_for() {
     // The data would else be lost with the container.
     assert!(keys.contains("--store-dir /data"));
     assert!(words(&services["nats"]["volumes"]).contains(&"nats:/data".to_owned()));
+}
+
+#[test]
+fn the_api_is_spoken_to_by_this_machine_and_by_other_containers() {
+    let dispatcher = services().remove("dispatcher").unwrap();
+    let command = words(&dispatcher["command"]);
+    let port = port_of(&command, "--http");
+    let published = format!("127.0.0.1:${{HTTP_PORT:-{port}}}:{port}");
+    assert_eq!(words(&dispatcher["ports"]), [published]);
+    // What this machine says, a name of the loopback, is always known.
+    assert_eq!(values_of(&command, "--http-host"), ["dispatcher"]);
+    assert!(read("compose.yaml").contains(&format!(" http://127.0.0.1:{port}/v1/runs\n")));
+}
+
+#[test]
+fn what_roles_measure_is_told_to_other_containers_alone() {
+    for role in ["dispatcher", "projector", "worker"] {
+        let service = services().remove(role).unwrap();
+        let port = port(metrics(&service).unwrap());
+        for published in words(&service["ports"]) {
+            assert!(!published.ends_with(&format!(":{port}")), "{published}");
+        }
+    }
 }
 
 #[test]

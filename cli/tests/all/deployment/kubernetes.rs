@@ -7,7 +7,7 @@ use gatewright_schemas::{Lane, WriterId, Zone};
 use gatewright_worker::WorkerConfig;
 use serde_json::Value;
 
-use super::{commands, is_known, read, root};
+use super::{commands, is_known, port_of, prometheus, read, root, values_of};
 
 const FOLDER: &str = "deploy/kubernetes";
 const ROLES: [&str; 3] = ["dispatcher.yaml", "projector.yaml", "worker/worker.yaml"];
@@ -150,16 +150,161 @@ fn every_command_and_variable_of_a_pod_is_known() {
         assert_eq!(commands::fault(&strings(&container["args"]), false), None);
         for variable in container["env"].as_array().unwrap() {
             let name = variable["name"].as_str().unwrap();
-            assert!(is_known(name), "{path}: {name}");
-        }
-        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-            let command = strings(&container[probe]["exec"]["command"]);
-            assert_eq!(command, ["gatewright", "health"], "{path}");
+            let of_an_argument = container["args"]
+                .to_string()
+                .contains(&format!("$({name})"));
+            assert!(is_known(name) || of_an_argument, "{path}: {name}");
         }
     }
     let script = strings(&container("set-up.yaml")["command"]).pop().unwrap();
     let (count, faults) = commands::faults_of_shell(&script);
     assert_eq!((count, faults), (2, Vec::new()));
+}
+
+/// The port of a container by its name.
+fn named_port(container: &Value, name: &str) -> u64 {
+    let ports = container["ports"].as_array().unwrap();
+    let port = ports.iter().find(|port| port["name"] == name);
+    port.unwrap_or_else(|| panic!("no port {name}: {ports:?}"))["containerPort"]
+        .as_u64()
+        .unwrap()
+}
+
+#[test]
+fn probes_ask_where_a_role_is_told_to_serve() {
+    for path in ROLES {
+        let container = container(path);
+        let args = strings(&container["args"]);
+        let metrics = u64::from(port_of(&args, "--metrics"));
+        assert_eq!(named_port(&container, "metrics"), metrics, "{path}");
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+            let asks = &container[probe]["httpGet"];
+            if path == "dispatcher.yaml" && probe == "readinessProbe" {
+                let http = u64::from(port_of(&args, "--http"));
+                assert_eq!(named_port(&container, "http"), http);
+                assert_eq!(
+                    (&asks["path"], &asks["port"]),
+                    (&"/ready".into(), &"http".into())
+                );
+                // Else the kubelet names the pod's address, under which the API refuses to be spoken to.
+                let host = &asks["httpHeaders"][0];
+                assert_eq!(
+                    (&host["name"], &host["value"]),
+                    (&"Host".into(), &"localhost".into())
+                );
+            } else {
+                let wanted = (&"/health".into(), &"metrics".into());
+                assert_eq!((&asks["path"], &asks["port"]), wanted, "{path}: {probe}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_api_is_known_by_every_name_of_its_service() {
+    let service = the("Service", "base/dispatcher.yaml");
+    let name = service["metadata"]["name"].as_str().unwrap();
+    let container = container("dispatcher.yaml");
+    let port = &service["spec"]["ports"][0];
+    assert_eq!(port["targetPort"], "http");
+    assert_eq!(port["port"], named_port(&container, "http"));
+    let deployment = the("Deployment", "base/dispatcher.yaml");
+    assert_eq!(
+        service["spec"]["selector"],
+        deployment["spec"]["template"]["metadata"]["labels"]
+    );
+    let within = format!("{name}.$(POD_NAMESPACE)");
+    assert_eq!(
+        values_of(&strings(&container["args"]), "--http-host"),
+        [
+            name.to_owned(),
+            within.clone(),
+            format!("{within}.svc"),
+            format!("{within}.svc.cluster.local"),
+        ]
+    );
+    let variables = container["env"].as_array().unwrap();
+    let namespace = variables.iter().find(|one| one["name"] == "POD_NAMESPACE");
+    let field = &namespace.unwrap()["valueFrom"]["fieldRef"]["fieldPath"];
+    assert_eq!(field, "metadata.namespace");
+}
+
+/// The values of a selector's one expression.
+fn selected(selector: &Value) -> Vec<String> {
+    let expression = &selector["matchExpressions"][0];
+    assert_eq!(expression["key"], "app.kubernetes.io/component");
+    assert_eq!(expression["operator"], "In");
+    strings(&expression["values"])
+}
+
+#[test]
+fn only_those_who_are_let_in_reach_what_is_served() {
+    let policies = documents("base/network.yaml");
+    let ingress = |name: &str| {
+        let mut found = policies
+            .iter()
+            .filter(|one| one["metadata"]["name"] == name);
+        let policy = found.next().unwrap();
+        let rules = policy["spec"]["ingress"].as_array().unwrap();
+        let [rule] = rules.as_slice() else {
+            panic!("{name} has {} rules", rules.len());
+        };
+        let label = rule["from"][0]["namespaceSelector"]["matchLabels"].clone();
+        assert_eq!(rule["from"].as_array().unwrap().len(), 1, "{name}");
+        let port = rule["ports"][0]["port"].as_u64().unwrap();
+        (policy["spec"]["podSelector"].clone(), label, port)
+    };
+    let readme = read(&format!("{FOLDER}/README.md"));
+    let is_told = |label: &Value| {
+        let (key, value) = label.as_object().unwrap().iter().next().unwrap();
+        readme.contains(&format!("{key}={}", value.as_str().unwrap()))
+    };
+
+    let (pods, label, port) = ingress("gatewright-http");
+    let dispatcher = container("dispatcher.yaml");
+    assert_eq!(port, named_port(&dispatcher, "http"));
+    let component = &pods["matchLabels"]["app.kubernetes.io/component"];
+    assert_eq!(component, "dispatcher");
+    assert!(is_told(&label), "{label}");
+
+    let (pods, label, port) = ingress("gatewright-metrics");
+    assert!(is_told(&label), "{label}");
+    let roles = selected(&pods);
+    for (path, role) in ROLES.into_iter().zip(&roles) {
+        let container = container(path);
+        assert_eq!(container["name"], role.as_str());
+        assert_eq!(port, named_port(&container, "metrics"), "{path}");
+    }
+    // All else that comes in is refused.
+    let all = policies
+        .iter()
+        .find(|one| one["metadata"]["name"] == "gatewright");
+    let all = &all.unwrap()["spec"];
+    assert!(strings(&all["policyTypes"]).contains(&"Ingress".to_owned()));
+    assert!(all["ingress"].is_null());
+}
+
+#[test]
+fn prometheus_finds_every_role_under_the_names_of_the_alarms() {
+    let monitor = the("PodMonitor", "components/prometheus/pods.yaml");
+    let roles = selected(&monitor["spec"]["selector"]);
+    let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
+    assert_eq!(
+        (&endpoint["port"], &endpoint["path"]),
+        (&"metrics".into(), &"/metrics".into())
+    );
+    let naming = &endpoint["relabelings"][0];
+    assert_eq!(naming["targetLabel"], "job");
+    let pattern = naming["replacement"].as_str().unwrap();
+    let jobs: BTreeSet<String> = roles
+        .iter()
+        .map(|role| pattern.replace("$1", role))
+        .collect();
+    assert_eq!(jobs, prometheus::jobs().into_keys().collect());
+    assert_eq!(roles.len(), ROLES.len());
+    for (path, role) in ROLES.into_iter().zip(&roles) {
+        assert_eq!(container(path)["name"], role.as_str());
+    }
 }
 
 #[test]
@@ -241,6 +386,7 @@ fn every_file_that_kustomize_is_sent_to_is_there() {
         "base",
         "base/worker",
         "components/nats",
+        "components/prometheus",
         "components/sandbox",
         "overlays/example",
     ] {

@@ -7,6 +7,7 @@ mod compose;
 mod documents;
 mod image;
 mod kubernetes;
+mod prometheus;
 
 use std::path::{Path, PathBuf};
 
@@ -24,4 +25,29 @@ fn read(path: &str) -> String {
 /// Whether the binary looks for a variable of this name.
 fn is_known(variable: &str) -> bool {
     settings::VARIABLES.contains(&variable)
+}
+
+/// The values of a flag that stands as `--name=value`.
+fn values_of(words: &[String], flag: &str) -> Vec<String> {
+    let values = words.iter().filter_map(|word| {
+        let (name, value) = word.split_once('=')?;
+        (name == flag).then(|| value.to_owned())
+    });
+    values.collect()
+}
+
+/// Where a role serves what a flag turns on: on every address of its container, at this port.
+fn port_of(words: &[String], flag: &str) -> u16 {
+    let [address] = values_of(words, flag)
+        .try_into()
+        .unwrap_or_else(|found| panic!("{flag} in {words:?}: {found:?}"));
+    port(&address)
+}
+
+/// The port of an address that is every one of a container.
+fn port(address: &str) -> u16 {
+    let port = address.strip_prefix("0.0.0.0:");
+    port.unwrap_or_else(|| panic!("{address} is reached by nobody else"))
+        .parse()
+        .unwrap()
 }
