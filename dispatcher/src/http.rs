@@ -8,16 +8,19 @@
 mod agent;
 mod approval;
 mod caller;
+mod chain;
 mod guard;
 mod health;
 mod history;
 mod outcome;
+mod own_key;
 mod parts;
 mod prefer;
 mod problem;
 mod request;
 mod run;
 mod tool_call;
+mod ui;
 
 use std::sync::{Arc, OnceLock};
 
@@ -111,10 +114,13 @@ fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/health", get(health::alive))
         .route("/ready", get(health::ready))
+        .merge(ui::routes())
+        .route("/v1/key", get(own_key::show))
         .route("/v1/runs", get(run::list).post(run::submit))
         .route("/v1/runs/{run}", get(run::show))
         .route("/v1/runs/{run}/events", get(history::events))
         .route("/v1/runs/{run}/tail", get(history::tail))
+        .route("/v1/runs/{run}/chain", get(chain::check))
         .route("/v1/runs/{run}/toolcalls", get(parts::tool_calls))
         .route("/v1/runs/{run}/decisions", get(parts::decisions))
         .route("/v1/runs/{run}/cancel", post(run::cancel))

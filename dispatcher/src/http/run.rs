@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use gatewright_schemas::{Command, KeyRole, Reply, RunId, RunStatus, WorkspaceId};
+use gatewright_schemas::{Command, KeyRole, Lane, Reply, RunId, RunStatus, WorkspaceId, Zone};
 use gatewright_store::run::{self, Filter};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -29,9 +29,14 @@ pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     /// Words separated by commas.
     status: Option<String>,
+    zone: Option<Zone>,
+    lane: Option<Lane>,
     after: Option<i64>,
     limit: Option<u32>,
 }
+
+/// How many runs are looked through for those of a zone or lane, before the page is cut.
+const MOST_SEARCHED: u32 = 5_000;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +110,8 @@ fn name_actor(run: &mut Value, name: &str) {
 }
 
 /// A page of runs, the youngest first, from the read tables.
+///
+/// A page of one zone or lane may hold fewer than there are, and name a `next`: the search goes on there.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -117,14 +124,27 @@ pub(super) async fn list(
         .map(str::parse)
         .collect();
     let limit = limit_of(query.limit)?;
-    let filter = Filter {
+    let mut filter = Filter {
         workspace: caller.workspace_or_all(query.workspace)?,
         statuses: statuses.map_err(|error| Problem::bad_request(format!("status: {error}")))?,
+        zone: query.zone,
+        lane: query.lane,
         before: query.after,
+        from: 0,
         limit,
     };
-    let runs = run::list(api.tables()?, &filter).await?;
-    Ok(page(&runs, limit, |run| run.created_sequence.to_string()))
+    let tables = api.tables()?;
+    let mut reached = None;
+    if filter.zone.is_some() || filter.lane.is_some() {
+        reached = run::reach(tables, &filter, MOST_SEARCHED).await?;
+        filter.from = reached.unwrap_or(0);
+    }
+    let runs = run::list(tables, &filter).await?;
+    let Json(mut answer) = page(&runs, limit, |run| run.created_sequence.to_string());
+    if let (Value::Null, Some(reached)) = (&answer["next"], reached) {
+        answer["next"] = reached.to_string().into();
+    }
+    Ok(Json(answer))
 }
 
 /// A run: where it stands as the stream says, and all else as the read tables have it by now.
