@@ -21,7 +21,7 @@ pub enum Role {
     Provisioner,
     /// Takes in submissions and commands, keeps the authority, mends.
     Dispatcher,
-    /// Reads every event into the read tables.
+    /// Reads every event, dead letter and heartbeat into the read tables.
     Projector,
     /// A person's command line.
     Operator,

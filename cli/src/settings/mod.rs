@@ -20,6 +20,8 @@ use gatewright_schemas::{WriterId, Zone};
 pub use connection_file::ConnectionFile;
 pub use read::BadSettings;
 use read::{Reader, Setting};
+/// Every variable of the environment that a role or a verb looks for.
+pub use setting::VARIABLES;
 
 /// Where a NATS server is looked for when nothing says where.
 const DEFAULT_NATS_URL: &str = "nats://127.0.0.1:4222";
@@ -159,6 +161,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// How the log is written.
     pub log: LogFormat,
+    /// The file in which some of this stands, where one was named.
+    pub file: Option<PathBuf>,
     /// What a worker is set to.
     pub worker: WorkerSettings,
     /// The file of a `gatewright dev` from which the addresses come, where nothing else named any.
@@ -219,8 +223,10 @@ impl Settings {
             names = names.or(Names::new(&found.prefix).ok());
             from_dev = Some(path);
         }
+        let file = reader.file().map(PathBuf::from);
         reader.finish()?;
         Ok(Self {
+            file,
             nats_url: nats_url.unwrap_or_else(|| DEFAULT_NATS_URL.into()),
             nats_credentials,
             names: names.unwrap_or_default(),
@@ -293,6 +299,13 @@ mod setting {
             $(pub(super) const $name: Setting = Setting { key: $key, flag: $flag, env: $env };)+
             /// The keys that a file may have.
             pub(super) const KEYS: &[&str] = &[$($key),+];
+            /// Those and what is looked for in the environment alone.
+            pub const VARIABLES: &[&str] = &[
+                $($env,)+
+                "GATEWRIGHT_CONFIG",
+                crate::health::FILE,
+                "RUST_LOG",
+            ];
         };
     }
 

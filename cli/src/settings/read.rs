@@ -64,6 +64,11 @@ impl Reader {
         Self { file, faults }
     }
 
+    /// The file, where one was named and could be read.
+    pub(super) fn file(&self) -> Option<&str> {
+        self.file.path()
+    }
+
     /// The setting, where it stands somewhere and can be read.
     pub(super) fn parsed<T>(
         &mut self,

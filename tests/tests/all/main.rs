@@ -22,6 +22,7 @@ mod http_authority;
 mod http_calls;
 mod http_contract;
 mod http_history;
+mod operations;
 mod orphans;
 mod outages;
 mod promises;
