@@ -30,7 +30,7 @@ use bytes::Bytes;
 use gatewright_run::Sealed;
 use gatewright_schemas::{Commit, Gate, RunStatus};
 
-use crate::{Fleet, names::EventSubject, retry::Retry};
+use crate::{Fleet, names::EventSubject, retry::Retry, telemetry};
 
 mod group;
 pub use group::GroupCommit;
@@ -140,11 +140,18 @@ impl Fleet {
                 None => self.send(&outgoing).await,
             };
             match attempt {
-                Attempt::Stored(sequence) => return Ok(sequence),
+                Attempt::Stored(sequence) => {
+                    telemetry::appended(&commit.events, began.elapsed());
+                    return Ok(sequence);
+                }
                 Attempt::Refused(reason) => return Err(AppendError::Refused { reason }),
                 Attempt::SequenceMoved => match self.first_after(&history, fence).await {
-                    Some((sequence, id)) if id == commit.commit_id.as_str() => return Ok(sequence),
+                    Some((sequence, id)) if id == commit.commit_id.as_str() => {
+                        telemetry::appended(&commit.events, began.elapsed());
+                        return Ok(sequence);
+                    }
                     Some(_) => {
+                        telemetry::fenced();
                         let run = format!("{}/{}", commit.workspace_id, commit.run_id);
                         return Err(AppendError::Fenced { run, fence });
                     }

@@ -267,7 +267,17 @@ impl LiveSnapshot {
     pub fn watch(fleet: &Fleet) -> Self {
         let copy = Arc::new(RwLock::new(Copy::default()));
         let (tell, changed) = watch::channel(());
-        let keeper = tokio::spawn(keep(fleet.clone(), Arc::clone(&copy), tell));
+        let (fleet, kept) = (fleet.clone(), Arc::clone(&copy));
+        let keeper = tokio::spawn(async move {
+            let bucket = fleet.names.authority_bucket();
+            let take = |entry: Entry| {
+                let mut copy = kept.write().unwrap_or_else(PoisonError::into_inner);
+                copy.take(&entry, clock::now());
+                drop(copy);
+                let _ = tell.send(());
+            };
+            match fleet.watch_bucket(&bucket, take).await {}
+        });
         Self {
             copy,
             changed,
@@ -432,39 +442,6 @@ fn compiled(entry: &Entry) -> Result<Option<Arc<CompiledPolicy>>, String> {
         active.revision,
         active.digest,
     ))))
-}
-
-async fn keep(fleet: Fleet, copy: Arc<RwLock<Copy>>, tell: watch::Sender<()>) {
-    let mut retry = Retry::for_servers();
-    loop {
-        let watch = async {
-            let bucket = fleet.authority().await?;
-            bucket
-                .watch_with_history(">")
-                .await
-                .map_err(|error| unavailable("watch the authority", &error))
-        };
-        match watch.await {
-            Ok(mut entries) => {
-                while let Some(entry) = entries.next().await {
-                    match entry {
-                        Ok(entry) => {
-                            retry = Retry::for_servers();
-                            let mut copy = copy.write().unwrap_or_else(PoisonError::into_inner);
-                            copy.take(&entry, clock::now());
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "the watch of the authority broke, starting it again");
-                            break;
-                        }
-                    }
-                    let _ = tell.send(());
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the authority cannot be watched, trying again"),
-        }
-        retry.wait().await;
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ use crate::{Names, append::GroupCommit, nkey::UserKey, retry::Retry};
 /// The oldest server that a fleet can run on: atomic batches and scheduled messages came with it.
 pub const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
 
+/// How often the server is asked whether it is there: a connection that silently broke is given up after two unanswered pings.
+const PING_EVERY: Duration = Duration::from_secs(5);
+
 /// How long an append waits for the server's acknowledgement before it is tried again under the same id.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -30,6 +33,15 @@ pub enum Credentials {
     Jwt(PathBuf),
     /// A file that holds the seed of an nkey, as `gatewright nats-config` writes it.
     Nkey(PathBuf),
+}
+
+impl Credentials {
+    /// Where it stands.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Jwt(file) | Self::Nkey(file) => file,
+        }
+    }
 }
 
 /// How to reach a fleet.
@@ -160,6 +172,7 @@ impl Fleet {
             .name(format!("gatewright {}", connection.writer))
             .custom_inbox_prefix(format!("_INBOX.{}", connection.writer))
             .max_reconnects(None)
+            .ping_interval(PING_EVERY)
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis((50_u64 << attempts.min(5)).min(1_000))
             })
@@ -284,11 +297,19 @@ impl Refusals {
 
     fn lately(&self, subject: &str) -> bool {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The server spells subjects as they were sent; lower case is how the client hands the text on.
-        let subject = subject.to_lowercase();
         kept.iter()
-            .any(|(at, text)| at.elapsed() < Self::LATELY && text.to_lowercase().contains(&subject))
+            .any(|(at, text)| at.elapsed() < Self::LATELY && is_about(text, subject))
     }
+}
+
+/// Whether the server's refusal is about a publish to this subject, and not to one that begins or ends like it.
+fn is_about(refusal: &str, subject: &str) -> bool {
+    let text = refusal.to_lowercase();
+    let named = text
+        .split_once("publish to \"")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    // The server spells subjects as they were sent; lower case is how the client hands the text on.
+    named.is_some_and(|(named, _)| named == subject.to_lowercase())
 }
 
 /// `url` fit to be shown: whatever stands before an `@` is left out.
@@ -307,6 +328,26 @@ pub fn without_passwords(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_about_its_own_subject_alone() {
+        let refusal = "permissions violation for publish to \"svc.orders.new\"";
+        assert!(is_about(refusal, "svc.orders.new"));
+        assert!(is_about(refusal, "svc.Orders.new"));
+        for other in [
+            "svc.orders",
+            "orders.new",
+            "svc.orders.new.x",
+            "publish",
+            "",
+            "\"",
+        ] {
+            assert!(!is_about(refusal, other), "{other}");
+        }
+        // Of what may not be listened to: nothing was sent there.
+        let other = "permissions violation for subscription to \"svc.orders.new\"";
+        assert!(!is_about(other, "svc.orders.new"));
+    }
 
     #[test]
     fn passwords_are_not_shown() {

@@ -11,6 +11,7 @@
 //! - [`keys`] keeps who may use the HTTP API, by what key.
 //! - [`layout`] creates and checks streams, consumers and buckets.
 //! - [`permissions`] says what each role may publish and hear, and [`server_config`] tells the server.
+//! - [`telemetry`] is what the roles measure of themselves.
 //! - [`service`] asks a service of somebody else's.
 //! - [`retry`] is how everything that may be tried again is tried again.
 //!
@@ -44,7 +45,9 @@ pub mod server_clock;
 pub mod server_config;
 pub mod service;
 pub mod tail;
+pub mod telemetry;
 pub mod vault;
+mod watched;
 
 pub use append::AppendError;
 pub use fate::Fate;

@@ -21,7 +21,7 @@ pub enum Role {
     Provisioner,
     /// Takes in submissions and commands, keeps the authority, mends.
     Dispatcher,
-    /// Reads every event into the read tables.
+    /// Reads every event, dead letter and heartbeat into the read tables.
     Projector,
     /// A person's command line.
     Operator,
@@ -69,6 +69,7 @@ impl Permissions {
             Role::Projector => {
                 this.feed(names);
                 this.get(&names.dead_letters());
+                this.watch(&names.workers_bucket());
             }
             Role::Operator => this.operator(names),
             Role::Worker { zones, services } => {
@@ -125,9 +126,10 @@ impl Permissions {
             self.watch(&bucket);
             self.publish.push(format!("$KV.{bucket}.>"));
         }
-        // What it serves over HTTP: submissions, live tails, and who may ask.
+        // What it serves over HTTP: submissions, live tails, dead letters, and who may ask.
         self.publish.push(format!("{prefix}.submit.*"));
         self.subscribe.push(format!("{prefix}.events.>"));
+        self.get(&names.dead_letters());
         self.open(&names.keys_bucket());
     }
 

@@ -11,16 +11,47 @@ use async_nats::{
     jetstream::kv::{Entry, Operation},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
-use gatewright_schemas::{WorkerHeartbeat, WriterId};
+use gatewright_schemas::{Timestamp, WorkerHeartbeat, WriterId};
+use serde::Serialize;
 
 use crate::{
     Fleet,
     layout::{LayoutError, unavailable},
-    retry::Retry,
 };
 
 /// How often a worker says that it is there.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// A worker that was silent for longer does not count as alive; it beats every second.
+pub const SILENT_AFTER: Duration = Duration::from_secs(10);
+
+/// A worker, and whether it counts as alive.
+#[derive(Debug, Serialize)]
+pub struct Sighting {
+    /// What it last said of itself.
+    #[serde(flatten)]
+    pub heartbeat: WorkerHeartbeat,
+    /// `alive`, `draining` or `silent`.
+    pub state: &'static str,
+    /// Since when it was not heard of, in milliseconds.
+    pub age_ms: u64,
+}
+
+impl Sighting {
+    /// The worker as it is at `now`.
+    pub fn at(now: Timestamp, heartbeat: WorkerHeartbeat) -> Self {
+        let age = now.since(heartbeat.seen_at);
+        Self {
+            state: match heartbeat.draining {
+                _ if age > SILENT_AFTER => "silent",
+                true => "draining",
+                false => "alive",
+            },
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            heartbeat,
+        }
+    }
+}
 
 /// What a ping says of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +181,13 @@ impl LiveWorkers {
     /// Starts watching. The copy is empty until the first entries have come.
     pub fn watch(fleet: &Fleet) -> Self {
         let listed = Listed::default();
-        let keeper = tokio::spawn(keep(fleet.clone(), Arc::clone(&listed)));
+        let (fleet, copy) = (fleet.clone(), Arc::clone(&listed));
+        let keeper = tokio::spawn(async move {
+            let bucket = fleet.names.workers_bucket();
+            match fleet
+                .watch_bucket(&bucket, |entry| take(&copy, entry))
+                .await {}
+        });
         Self { listed, keeper }
     }
 
@@ -172,38 +209,6 @@ impl LiveWorkers {
 impl Drop for LiveWorkers {
     fn drop(&mut self) {
         self.keeper.abort();
-    }
-}
-
-/// A watch that begins again tells everything anew, also who was struck off: nothing needs to be forgotten before.
-async fn keep(fleet: Fleet, listed: Listed) {
-    let mut retry = Retry::for_servers();
-    loop {
-        let watch = async {
-            let bucket = fleet.workers().await?;
-            bucket
-                .watch_with_history(">")
-                .await
-                .map_err(|error| unavailable("watch the workers", &error))
-        };
-        match watch.await {
-            Ok(mut entries) => {
-                while let Some(entry) = entries.next().await {
-                    match entry {
-                        Ok(entry) => {
-                            retry = Retry::for_servers();
-                            take(&listed, entry);
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "the watch of the workers broke, starting it again");
-                            break;
-                        }
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the workers cannot be watched, trying again"),
-        }
-        retry.wait().await;
     }
 }
 

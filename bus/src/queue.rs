@@ -3,7 +3,7 @@
 //! A message means only "wake this run". It is acknowledged after the run's terminal or parking commit is stored, and not before;
 //! a worker that is fenced neither acknowledges nor gives back. What a late acknowledgement of a zombie takes away, the reconciler mends.
 
-use std::{pin::pin, sync::atomic::Ordering, time::Duration};
+use std::{collections::HashSet, pin::pin, sync::atomic::Ordering, time::Duration};
 
 use async_nats::{
     Client, HeaderMap,
@@ -15,7 +15,7 @@ use async_nats::{
     },
 };
 use futures::{FutureExt as _, StreamExt as _};
-use gatewright_schemas::{Lane, Timestamp, Wake, Zone};
+use gatewright_schemas::{Lane, RunId, Timestamp, Wake, WorkspaceId, Zone};
 
 use crate::{
     Fleet,
@@ -235,19 +235,37 @@ impl Fleet {
     }
 }
 
+/// The wake-ups of a zone's lane that have waited longest.
+#[derive(Debug)]
+pub struct LongestWaiting {
+    runs: HashSet<(WorkspaceId, RunId)>,
+    /// Everything that was stored before this is among them; none when that is all there is.
+    up_to: Option<Timestamp>,
+}
+
+impl LongestWaiting {
+    /// Whether a run that has waited since `since` has no wake-up: it would be among these.
+    pub fn lack(&self, workspace: &WorkspaceId, run: &RunId, since: Timestamp) -> bool {
+        let is_covered = self.up_to.is_none_or(|up_to| since.plus(ACK_WAIT) < up_to);
+        is_covered && !self.runs.contains(&(workspace.clone(), run.clone()))
+    }
+}
+
 impl Fleet {
-    /// Whether a run that has waited in its zone's lane since `since` cannot be there any more: everything as old is gone.
-    pub async fn queue_lost(
+    /// The wake-ups that have waited longest in a zone's lane, those included that are handed out.
+    pub async fn longest_waiting(
         &self,
         zone: Zone,
         lane: Lane,
-        since: Timestamp,
-    ) -> Result<bool, PullError> {
+    ) -> Result<LongestWaiting, PullError> {
         let (stream, subject) = (self.names.queue(), self.names.wake(zone, lane));
-        let oldest = self.page(&stream, &subject, 1, 1).await;
-        let oldest = oldest.map_err(|reason| PullError { zone, lane, reason })?;
-        let oldest = oldest.first().map(|message| Timestamp::from(message.time));
-        Ok(oldest.is_none_or(|oldest| oldest > since.plus(ACK_WAIT)))
+        let page = self.page(&stream, &subject, 1, PAGE).await;
+        let page = page.map_err(|reason| PullError { zone, lane, reason })?;
+        let last = page.last().filter(|_| page.len() == PAGE);
+        let up_to = last.map(|last| Timestamp::from(last.time));
+        let wakes = page.iter().filter_map(|m| Wake::read(&m.payload).ok());
+        let runs = wakes.map(|wake| (wake.workspace_id, wake.run_id)).collect();
+        Ok(LongestWaiting { runs, up_to })
     }
 }
 

@@ -15,8 +15,8 @@
 //!    A replica may lag: a view that is older than what this worker stored itself is no view, and it asks again.
 //! 5. A unit is good only under the policy revision that it was leased under.
 //!    Under another, what is left goes back in the same swap that leases anew: so a limit that was lowered holds at once.
-//! 6. A ledger goes by itself some days after its last change.
-//!    One that is not there is begun only while the server's clock is near its window, so no clock that runs wrong begins an old one again.
+//! 6. Units are leased only while the window is open by the server's clock, give or take half a minute: no clock that runs wrong
+//!    uses up another window's units in this one, or begins a window again whose ledger went by itself, days after its last change.
 
 mod counter;
 mod leases;
@@ -39,7 +39,7 @@ use crate::{
 
 /// How long a ledger stays after its last change.
 ///
-/// One is begun at the earliest a window before its own and used at the latest a window after it: three days, for a day's.
+/// Longer than any window, so that none is begun twice.
 pub(crate) const KEPT: Duration = Duration::from_hours(4 * 24);
 
 /// Ledgers that are read at once.

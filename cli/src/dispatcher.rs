@@ -1,6 +1,6 @@
 //! `gatewright dispatcher`: the role that admits submissions, carries out commands, and mends what crashes left.
 
-use std::{net::SocketAddr, sync::OnceLock};
+use std::{net::SocketAddr, num::NonZeroU32, sync::OnceLock};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -8,10 +8,14 @@ use gatewright_bus::{layout::LayoutError, retry::Retry};
 use gatewright_dispatcher::{Dispatcher, http, reconciler};
 use gatewright_schemas::WriterId;
 use gatewright_store::Store;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, exit::Exit, provision::Replicas, role, settings::RoleFlags, signal};
+use crate::{
+    context::Context, exit::Exit, policy::explain, provision::Replicas, role, settings::RoleFlags,
+    signal, worker::registry,
+};
 
 /// Take submissions and commands until told to stop.
 ///
@@ -27,6 +31,9 @@ pub struct DispatcherArgs {
     /// A name under which the HTTP API may be spoken to, beside those of the loopback; may be repeated
     #[arg(long, value_name = "NAME", requires = "http")]
     http_host: Vec<String>,
+    /// Requests a second that each key may make over HTTP, and twice as many at once
+    #[arg(long, value_name = "N", requires = "http", default_value_t = http::rate::DEFAULT)]
+    http_rate: NonZeroU32,
     #[command(flatten)]
     pub(crate) role: RoleFlags,
 }
@@ -38,8 +45,14 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
+    let registry = registry(&context.settings)?;
+    let explain = http::Explain::by(move |workspace, run, snapshot| {
+        json!(explain::answer(workspace, run, snapshot, &registry))
+    });
     let options = http::Options {
         hosts: args.http_host,
+        explain: Some(explain),
+        rate: Some(args.http_rate),
         ..http::Options::default()
     };
     let name = WriterId::new("dispatcher")?;
@@ -57,6 +70,7 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
     prepared?;
     let dispatcher = Dispatcher::join(fleet.clone()).await?;
     role::supervise(
+        context.settings.metrics,
         "dispatcher",
         move || fleet.is_connected(),
         // A large future, as it serves HTTP too.

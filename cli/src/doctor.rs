@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use gatewright_worker::sandbox::memory_bound;
 use serde::Serialize;
 
 use crate::{
     context::Context,
     exit::Exit,
     out::{Cell, Form, Table},
+    worker::MEMORY_IS_NOT_BOUND,
 };
 
 /// Look over servers, streams, tables, clocks and roles, and say what to do about each fault; exits with 1 when there is one.
@@ -98,7 +100,14 @@ async fn sandbox(context: &Context) -> Check {
     match crate::worker::sandbox(&context.settings).check().await {
         Ok(()) => Check::ok(
             "sandbox",
-            "a sandbox for commands can be made on this machine",
+            match memory_bound() {
+                Some(bytes) => format!(
+                    "a sandbox for commands can be made on this machine; the memory of all that run here is bounded to {bytes} bytes"
+                ),
+                None => format!(
+                    "a sandbox for commands can be made on this machine; of those that run here {MEMORY_IS_NOT_BOUND}"
+                ),
+            },
         ),
         Err(unavailable) => Check::warning(
             "sandbox",

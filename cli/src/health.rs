@@ -12,7 +12,8 @@ use clap::Args;
 
 use crate::exit::{Exit, Failure};
 
-const FILE: &str = "GATEWRIGHT_HEALTH_FILE";
+/// The variable that names the file.
+pub(crate) const FILE: &str = "GATEWRIGHT_HEALTH_FILE";
 const TOUCHED_EVERY: Duration = Duration::from_secs(2);
 /// A role that was silent for longer is not well.
 const SILENT: Duration = Duration::from_secs(10);
@@ -58,7 +59,8 @@ pub async fn show(alive: impl Fn() -> bool) {
     }
 }
 
-fn file() -> Option<PathBuf> {
+/// The file, where one is named.
+pub fn file() -> Option<PathBuf> {
     std::env::var_os(FILE)
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)

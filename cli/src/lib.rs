@@ -26,6 +26,7 @@ pub mod input;
 pub mod issue;
 pub mod key;
 pub mod logs;
+mod metrics;
 pub mod migrate;
 pub mod nats_config;
 pub mod out;

@@ -1,7 +1,7 @@
 //! `gatewright policy`: checking, applying, showing, explaining and replaying policy documents.
 
 pub(crate) mod document;
-mod explain;
+pub(crate) mod explain;
 mod replay;
 
 use anyhow::Result;

@@ -54,6 +54,7 @@ impl ProjectorArgs {
 }
 
 async fn project(context: Context) -> Result<Exit> {
+    let metrics = context.settings.metrics;
     let shutdown = signal::shutdown();
     let name = WriterId::new("projector")?;
     let Some(fleet) = role::join(&context, &name, &shutdown).await? else {
@@ -75,9 +76,10 @@ async fn project(context: Context) -> Result<Exit> {
         Ok(())
     };
     role::supervise(
+        metrics,
         "projector",
         move || looked_at.is_connected(),
-        work,
+        Box::pin(work),
         shutdown,
         role::STOP_PATIENCE,
     )

@@ -1,14 +1,15 @@
 //! What the roles share: they wait for servers that are away, and stop in order when they are told to.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use gatewright_bus::{Fleet, clock, fleet::without_passwords, retry::Retry};
 use gatewright_schemas::WriterId;
 use gatewright_store::{ConnectError, Options, Store, migrate};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, exit::Exit, health};
+use crate::{context::Context, exit::Exit, health, metrics as served};
 
 /// How long a role that holds no runs may take to stop.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -63,16 +64,22 @@ pub async fn open_store(
     }
 }
 
-/// Runs a role's loop, and shows while it is `alive`. One that ends before it is told to has failed, whatever the reason;
+/// Runs a role's loop, and shows while it is `alive`, with what it measures at the address `metrics`. One that ends before it is told to has failed, whatever the reason;
 /// one that does not end within `patience` after it was told to is left as it is.
 pub async fn supervise(
+    metrics: Option<SocketAddr>,
     role: &str,
     alive: impl Fn() -> bool + Send + Sync + 'static,
     work: impl Future<Output = Result<()>> + Send + 'static,
     shutdown: CancellationToken,
     patience: Duration,
 ) -> Result<Exit> {
-    let pulse = tokio::spawn(health::show(alive));
+    let alive: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(alive);
+    let mut pulse = JoinSet::new();
+    if let Some(address) = metrics {
+        pulse.spawn(served::serve(address, Arc::clone(&alive)).await?);
+    }
+    pulse.spawn(health::show(move || alive()));
     let mut work = tokio::spawn(work);
     let too_late = async {
         shutdown.cancelled().await;
@@ -83,12 +90,11 @@ pub async fn supervise(
         () = too_late => {
             // Also what becomes of a role that is to stop while its server is away.
             work.abort();
-            pulse.abort();
             tracing::warn!("the {role} did not stop within {}s and leaves things as they are", patience.as_secs());
             return Ok(Exit::No);
         }
     };
-    pulse.abort();
+    drop(pulse);
     ended.with_context(|| {
         format!("the {role}'s loop broke down; this is a fault of the program")
     })??;

@@ -1,12 +1,15 @@
 //! `gatewright worker`: the role that takes runs and executes allowed calls; `worker list`: which of them there are.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
+use gatewright_bus::{Credentials, clock, layout::LayoutError, presence::Sighting, retry::Retry};
 use gatewright_policy::DocumentFaults;
-use gatewright_schemas::WorkerHeartbeat;
 use gatewright_worker::{
     Worker, WorkerConfig,
     declared::DeclaredTools,
@@ -14,7 +17,6 @@ use gatewright_worker::{
     sandbox::{self, Sandbox},
     tool::{Registry, UnusableTool},
 };
-use serde::Serialize;
 
 use crate::{
     context::Context,
@@ -25,8 +27,8 @@ use crate::{
     signal,
 };
 
-/// A worker that was silent for longer does not count as alive; it beats every second.
-pub const SILENT_AFTER: Duration = Duration::from_secs(10);
+/// What holds where the system bounds nothing: a fact of this machine, and what to do.
+pub const MEMORY_IS_NOT_BOUND: &str = "their memory is looked at some times a second and not bounded by the system: run the worker where its cgroup has a limit (MemoryMax= of a systemd service, --memory of a container), which holds for its commands, too";
 
 /// Take runs of some zones until told to stop; or list the workers.
 ///
@@ -59,6 +61,7 @@ pub async fn run(context: Context, args: WorkerArgs) -> Result<Exit> {
 }
 
 async fn work(context: Context) -> Result<Exit> {
+    let metrics = context.settings.metrics;
     let shutdown = signal::shutdown();
     let settings = context.settings.worker.clone();
     let gateway = Arc::new(Gateway::new(egress::Settings {
@@ -66,7 +69,7 @@ async fn work(context: Context) -> Result<Exit> {
         ..egress::Settings::default()
     })?);
     let declared = declared(&context.settings)?;
-    let sandbox = sandbox(&context.settings);
+    let sandbox = sandbox_beside(&context.settings, declared.as_ref());
     // Its own drain, and the time to sign off.
     let patience = settings.drain_patience + role::STOP_PATIENCE;
     let config = WorkerConfig {
@@ -80,7 +83,17 @@ async fn work(context: Context) -> Result<Exit> {
         return Ok(Exit::Ok);
     };
     match sandbox.check().await {
-        Ok(()) => tracing::info!("commands can be executed in a sandbox"),
+        Ok(()) => match sandbox::memory_bound() {
+            Some(bytes) => {
+                tracing::info!(
+                    memory_bound = bytes,
+                    "commands can be executed in a sandbox"
+                );
+            }
+            None => {
+                tracing::warn!("commands can be executed in a sandbox, but {MEMORY_IS_NOT_BOUND}");
+            }
+        },
         Err(unavailable) => {
             tracing::warn!(remedy = %unavailable.remedy, "{unavailable}; calls that execute commands will fail");
         }
@@ -106,6 +119,7 @@ async fn work(context: Context) -> Result<Exit> {
         Ok(())
     };
     role::supervise(
+        metrics,
         "worker",
         move || looked_at.is_alive(),
         work,
@@ -153,9 +167,49 @@ fn own_registry() -> Result<Registry> {
 
 /// The sandbox that these settings make.
 pub fn sandbox(settings: &Settings) -> Arc<Sandbox> {
+    sandbox_beside(settings, None)
+}
+
+/// The same, where the programs of the user's own tools are not to be changed by a command.
+fn sandbox_beside(settings: &Settings, tools: Option<&DeclaredTools>) -> Arc<Sandbox> {
+    let programs = tools.into_iter().flat_map(DeclaredTools::programs);
     Arc::new(Sandbox::new(sandbox::Settings {
         dir: settings.worker.sandbox_dir.clone(),
+        own: own_paths(settings)
+            .into_iter()
+            .chain(programs.map(Path::to_owned))
+            .collect(),
     }))
+}
+
+/// What is a worker's own on its machine: what it reads, what it is, and where its user's own programs look for theirs.
+fn own_paths(settings: &Settings) -> Vec<PathBuf> {
+    let worker = &settings.worker;
+    let mut own = Vec::new();
+    own.extend(settings.file.clone());
+    own.extend(
+        settings
+            .nats_credentials
+            .as_ref()
+            .map(Credentials::file)
+            .map(Path::to_owned),
+    );
+    own.extend(crate::health::file());
+    own.extend(worker.egress_authorities.clone());
+    own.extend(worker.tools.clone());
+    // Beside it are the seeds and the data of the servers.
+    own.extend(
+        settings
+            .from_dev
+            .as_deref()
+            .and_then(Path::parent)
+            .map(Path::to_owned),
+    );
+    own.extend(std::env::current_exe().ok());
+    if let Some(home) = std::env::home_dir() {
+        own.extend([home.join(".ssh"), home.join(".config")]);
+    }
+    own
 }
 
 /// The tools of the file that the settings name.
@@ -196,39 +250,13 @@ pub fn read_tools(
     ))
 }
 
-/// A worker as it is listed.
-#[derive(Debug, Serialize)]
-struct Listed {
-    #[serde(flatten)]
-    heartbeat: WorkerHeartbeat,
-    /// `alive`, `draining` or `silent`.
-    state: &'static str,
-    /// Since when it was not heard of, in milliseconds.
-    age_ms: u64,
-}
-
-impl Listed {
-    fn new(heartbeat: WorkerHeartbeat) -> Self {
-        let age = clock::now().since(heartbeat.seen_at);
-        Self {
-            state: match heartbeat.draining {
-                _ if age > SILENT_AFTER => "silent",
-                true => "draining",
-                false => "alive",
-            },
-            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            heartbeat,
-        }
-    }
-}
-
 async fn list(context: &Context) -> Result<Exit> {
     let fleet = context.fleet().await?;
-    let mut workers: Vec<Listed> = fleet
+    let mut workers: Vec<Sighting> = fleet
         .list_workers()
         .await?
         .into_iter()
-        .map(Listed::new)
+        .map(|heartbeat| Sighting::at(clock::now(), heartbeat))
         .collect();
     workers.sort_by(|a, b| a.heartbeat.worker_id.cmp(&b.heartbeat.worker_id));
     context.out.list(
@@ -240,7 +268,7 @@ async fn list(context: &Context) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn table(workers: &[Listed]) -> Table {
+fn table(workers: &[Sighting]) -> Table {
     let mut table = Table::new(&["WORKER", "STATE", "SEEN", "RUNS", "ZONES", "UP", "VERSION"]);
     for worker in workers {
         let heartbeat = &worker.heartbeat;
@@ -256,4 +284,51 @@ fn table(workers: &[Listed]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{CommonFlags, Flags, ToolFlags};
+
+    #[test]
+    fn what_a_worker_reads_is_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (seed, tools) = (file("worker.nk", ""), file("tools.toml", ""));
+        let authorities = file("authorities.pem", "");
+        let config = file(
+            "gatewright.toml",
+            &format!("egress_authorities = {authorities:?}\n"),
+        );
+        let text = |path: &Path| Some(path.to_str().unwrap().to_owned());
+        let flags = Flags {
+            common: CommonFlags {
+                config: text(&config),
+                nats_nkey: text(&seed),
+                ..CommonFlags::default()
+            },
+            worker: WorkerFlags {
+                tools: ToolFlags {
+                    tools: text(&tools),
+                },
+                ..WorkerFlags::default()
+            },
+            ..Flags::default()
+        };
+        let own = own_paths(&Settings::read(&flags).unwrap());
+        for path in [
+            seed,
+            tools,
+            authorities,
+            config,
+            std::env::current_exe().unwrap(),
+        ] {
+            assert!(own.contains(&path), "{path:?}: {own:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use gatewright_bus::{
     Illegible, clock, intake::Intake, layout::LayoutError, parked::Parked, retry::Retry,
 };
-use gatewright_policy::{Snapshot, approval::VoteRefused, document::Approvals};
+use gatewright_policy::{Snapshot, approval::VoteRefused};
 use gatewright_run::{
     Fate, RunState,
     decide::{self, Bench, Undecided, Verdict},
@@ -45,7 +45,7 @@ impl Dispatcher {
             .apply(message, workspace, run_id, |state| {
                 let (rules, also_known_as) = self
                     .authority
-                    .read(|snapshot| (rules(snapshot), names_of_asker(snapshot, state)));
+                    .read(|snapshot| (snapshot.approvals(), names_of_asker(snapshot, state)));
                 let bench = Bench {
                     rules: &rules,
                     also_known_as: &also_known_as,
@@ -280,13 +280,6 @@ fn is_done_already(undecided: &Undecided, verdict: &Verdict) -> bool {
         }
         _ => false,
     }
-}
-
-fn rules(snapshot: &Snapshot) -> Approvals {
-    let policy = snapshot.policy();
-    policy.map_or_else(Approvals::default, |policy| {
-        policy.document().approvals.clone()
-    })
 }
 
 /// Under what names the asking side is known beside those that the run itself states.

@@ -7,30 +7,35 @@
 
 mod agent;
 mod approval;
+mod authority;
 mod caller;
 mod chain;
+mod dead_letter;
 mod guard;
 mod health;
 mod history;
+mod openapi;
 mod outcome;
+mod overview;
 mod own_key;
 mod parts;
+mod policy;
 mod prefer;
 mod problem;
+pub mod rate;
 mod request;
+mod routes;
 mod run;
 mod tool_call;
 mod ui;
+mod worker;
 
-use std::sync::{Arc, OnceLock};
-
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    http::StatusCode,
-    middleware,
-    routing::{get, post},
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
 };
+
+use axum::{Router, extract::DefaultBodyLimit, http::StatusCode, middleware};
 use gatewright_bus::Fleet;
 use gatewright_store::Store;
 use tokio::{
@@ -40,7 +45,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{Dispatcher, pulse::Pulse};
+pub use policy::Explain;
 use problem::Problem;
+use rate::Rates;
 
 /// Bytes of a request's body at most.
 const MOST_BODY: usize = 256 * 1024;
@@ -55,6 +62,10 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// The read tables, once they are open. Lists need them, nothing else does.
     pub store: Arc<OnceLock<Store>>,
+    /// What says how the gate would answer.
+    pub explain: Option<Explain>,
+    /// Requests a second that a key may make; [`rate::DEFAULT`] where nothing is said.
+    pub rate: Option<NonZeroU32>,
 }
 
 /// What every request has at hand.
@@ -67,6 +78,7 @@ struct Api {
     stopping: CancellationToken,
     /// Requests that may wait at once: each holds a connection and a subscription.
     places: Arc<Semaphore>,
+    rates: Rates,
 }
 
 impl Api {
@@ -100,9 +112,10 @@ impl Dispatcher {
         let api = Arc::new(Api {
             fleet: self.fleet.clone(),
             pulse: self.pulse.clone(),
-            options,
             stopping: shutdown.clone(),
             places: Arc::new(Semaphore::new(MOST_WAITING)),
+            rates: Rates::new(options.rate.unwrap_or(rate::DEFAULT)),
+            options,
         });
         axum::serve(listener, router(api))
             .with_graceful_shutdown(shutdown.cancelled_owned())
@@ -111,31 +124,8 @@ impl Dispatcher {
 }
 
 fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/health", get(health::alive))
-        .route("/ready", get(health::ready))
+    routes::router()
         .merge(ui::routes())
-        .route("/v1/key", get(own_key::show))
-        .route("/v1/runs", get(run::list).post(run::submit))
-        .route("/v1/runs/{run}", get(run::show))
-        .route("/v1/runs/{run}/events", get(history::events))
-        .route("/v1/runs/{run}/tail", get(history::tail))
-        .route("/v1/runs/{run}/chain", get(chain::check))
-        .route("/v1/runs/{run}/toolcalls", get(parts::tool_calls))
-        .route("/v1/runs/{run}/decisions", get(parts::decisions))
-        .route("/v1/runs/{run}/cancel", post(run::cancel))
-        .route("/v1/runs/{run}/retry", post(run::retry))
-        .route(
-            "/v1/runs/{run}/steps",
-            get(parts::steps).post(agent::open_step),
-        )
-        .route("/v1/runs/{run}/complete", post(agent::complete))
-        .route("/v1/steps/{step}/toolcalls", post(tool_call::ask))
-        .route("/v1/toolcalls/{call}", get(tool_call::show))
-        .route("/v1/approvals", get(approval::list))
-        .route("/v1/approvals/{approval}", get(approval::show))
-        .route("/v1/approvals/{approval}/approve", post(approval::approve))
-        .route("/v1/approvals/{approval}/deny", post(approval::deny))
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MOST_BODY))

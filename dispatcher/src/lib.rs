@@ -41,6 +41,8 @@ const AT_ONCE: usize = 512;
 
 /// How old the copy of the policy may be by which secrets are told when the work begins.
 const FRESH: Duration = Duration::from_secs(30);
+/// How often the queues are measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -119,6 +121,7 @@ impl Dispatcher {
             self.fleet.clone(),
             shutdown.clone(),
         ));
+        tasks.spawn(measure(self.fleet.clone(), shutdown.clone()));
         if let Some(store) = store {
             tasks.spawn(reconciler::find_orphans(
                 self.clone(),
@@ -221,6 +224,19 @@ impl Dispatcher {
             self.epoch.as_micros() / 1_000_000,
             message.sequence
         )
+    }
+}
+
+/// Measures the queues, for whoever reads this process's metrics.
+async fn measure(fleet: Fleet, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        if let Err(error) = fleet.measure_queues().await {
+            tracing::warn!(%error, "the queues were not measured");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(MEASURE_EVERY) => {}
+            () = shutdown.cancelled() => {}
+        }
     }
 }
 

@@ -9,15 +9,20 @@
 //!   and lets approvals lapse whose time has come.
 //! - [`forget_leftovers`] forgets secrets that whoever ended their run did not.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    time::Duration,
+};
 
 use gatewright_bus::{
     Fleet, LoadError, Loaded, clock,
     presence::{LiveWorkers, Presence},
+    queue::LongestWaiting,
+    telemetry,
 };
 use gatewright_schemas::{
-    Command, CommandMessage, RunId, RunStatus, StoredCommit, Timestamp, Wake, WorkerHeartbeat,
-    WorkspaceId, WriterId,
+    Command, CommandMessage, Lane, RunId, RunStatus, StoredCommit, Timestamp, Wake,
+    WorkerHeartbeat, WorkspaceId, WriterId, Zone,
 };
 use gatewright_store::{Store, approval, run};
 use tokio::time::Instant;
@@ -220,6 +225,7 @@ pub async fn find_orphans(dispatcher: Dispatcher, store: Store, shutdown: Cancel
         let round = async {
             let now = clock::now();
             wake_orphans(&dispatcher.fleet, &store, now).await?;
+            telemetry::approvals_waiting(approval::count_waiting(&store).await?);
             let_approvals_lapse(&dispatcher.fleet, &store, now).await
         };
         match shutdown.run_until_cancelled(round).await {
@@ -240,17 +246,18 @@ pub async fn wake_orphans(fleet: &Fleet, store: &Store, now: Timestamp) -> Resul
     let before = now.minus(STILL);
     let listed = fleet.list_workers().await?;
     let listed: HashSet<WriterId> = listed.into_iter().map(|w| w.worker_id).collect();
+    let mut still = StandingStill {
+        fleet,
+        listed,
+        waiting: HashMap::new(),
+        before,
+        now,
+    };
     let mut last = None;
     loop {
         let page = run::not_moved_since(store, before, now, last.as_ref(), AT_A_TIME).await?;
         for run in &page {
-            let orphan = StandingStill {
-                fleet,
-                listed: &listed,
-                before,
-                now,
-            };
-            match orphan.wake(&run.workspace_id, &run.run_id).await {
+            match still.wake(&run.workspace_id, &run.run_id).await {
                 Ok(()) => {}
                 Err(MendError::Load(error)) if !error.is_transient() => {
                     tracing::error!(run.id = %run.run_id, %error, "a run is left alone");
@@ -295,21 +302,23 @@ async fn let_approvals_lapse(
 struct StandingStill<'a> {
     fleet: &'a Fleet,
     /// The workers that [`watch_workers`] has not struck off.
-    listed: &'a HashSet<WriterId>,
+    listed: HashSet<WriterId>,
+    /// The queues as they were when the first run was looked for in each.
+    waiting: HashMap<(Zone, Lane), LongestWaiting>,
     before: Timestamp,
     now: Timestamp,
 }
 
 impl StandingStill<'_> {
     /// Wakes the run if it really stands still and nobody holds it.
-    async fn wake(&self, workspace: &WorkspaceId, run: &RunId) -> Result<(), MendError> {
+    async fn wake(&mut self, workspace: &WorkspaceId, run: &RunId) -> Result<(), MendError> {
         let Some(last) = self.fleet.last_commit(workspace, run).await? else {
             return Ok(());
         };
         let orphaned = last.stored_at < self.before
             && match last.status {
                 Some(RunStatus::Running) => self.is_let_go(&last).await,
-                Some(RunStatus::Queued) => is_out_of_queue(self.fleet, &last).await?,
+                Some(RunStatus::Queued) => self.is_out_of_queue(&last).await?,
                 _ => false,
             };
         if orphaned {
@@ -329,19 +338,26 @@ impl StandingStill<'_> {
             Presence::Silent => false,
         }
     }
-}
 
-/// Whether no wake-up of the run can be in its queue any more.
-async fn is_out_of_queue(fleet: &Fleet, last: &StoredCommit) -> Result<bool, MendError> {
-    let (workspace, run) = (&last.commit.workspace_id, &last.commit.run_id);
-    let Some(progress) = fleet.load(workspace, run).await?.state.progress else {
-        return Ok(false);
-    };
-    let created = &progress.created;
-    // A run that was put off is queued only when its time has come.
-    let since = created
-        .submission
-        .not_before
-        .map_or(last.stored_at, |due| due.max(last.stored_at));
-    Ok(fleet.queue_lost(created.zone, created.lane, since).await?)
+    /// Whether no wake-up of the run is in its queue any more.
+    async fn is_out_of_queue(&mut self, last: &StoredCommit) -> Result<bool, MendError> {
+        let (workspace, run) = (&last.commit.workspace_id, &last.commit.run_id);
+        let Some(progress) = self.fleet.load(workspace, run).await?.state.progress else {
+            return Ok(false);
+        };
+        let created = &progress.created;
+        // A run that was put off is queued only when its time has come.
+        let since = created
+            .submission
+            .not_before
+            .map_or(last.stored_at, |due| due.max(last.stored_at));
+        let waiting = match self.waiting.entry((created.zone, created.lane)) {
+            Entry::Occupied(waiting) => waiting.into_mut(),
+            Entry::Vacant(unknown) => {
+                let waiting = self.fleet.longest_waiting(created.zone, created.lane).await;
+                unknown.insert(waiting?)
+            }
+        };
+        Ok(waiting.lack(workspace, run, since))
+    }
 }

@@ -5,7 +5,8 @@
 //! whose outcome nobody knows. So
 //!
 //! - one that falls silent alone counts as dead after [`SILENT_ROUNDS`], which is longer than a reconnect takes;
-//! - those that fall silent together may all have been connected to one server that died: they have [`RECONNECT`];
+//! - those that fall silent together may all have been connected to one server that died: they have [`RECONNECT`],
+//!   each of them, however soon the others are back;
 //! - after the dispatcher's own connection was made anew the same is true of everybody.
 
 use std::{collections::HashMap, time::Duration};
@@ -25,6 +26,8 @@ const FIRST: Duration = Duration::from_millis(1_200);
 struct Known {
     heartbeat: WorkerHeartbeat,
     silence: Option<Silence>,
+    /// When it last fell silent, whether or not it answers again.
+    fell_silent: Option<Instant>,
 }
 
 /// That nobody answers for a worker.
@@ -56,6 +59,7 @@ impl Roster {
         self.not_before = now + RECONNECT;
         for known in self.known.values_mut() {
             known.silence = None;
+            known.fell_silent = None;
         }
     }
 
@@ -64,15 +68,21 @@ impl Roster {
         let mut gone = Vec::new();
         let mut before = std::mem::take(&mut self.known);
         for heartbeat in listed {
-            let silence = match before.remove(&heartbeat.worker_id) {
-                Some(old) if old.heartbeat.started_at == heartbeat.started_at => old.silence,
+            let (silence, fell_silent) = match before.remove(&heartbeat.worker_id) {
+                Some(old) if old.heartbeat.started_at == heartbeat.started_at => {
+                    (old.silence, old.fell_silent)
+                }
                 Some(old) => {
                     gone.push(old.heartbeat);
-                    None
+                    (None, None)
                 }
-                None => None,
+                None => (None, None),
             };
-            let known = Known { heartbeat, silence };
+            let known = Known {
+                heartbeat,
+                silence,
+                fell_silent,
+            };
             self.known.insert(known.heartbeat.worker_id.clone(), known);
         }
         gone.extend(before.into_values().map(|old| old.heartbeat));
@@ -91,10 +101,13 @@ impl Roster {
         };
         known.silence = match known.silence {
             _ if is_there => None,
-            None => Some(Silence {
-                since: now,
-                rounds: 1,
-            }),
+            None => {
+                known.fell_silent = Some(now);
+                Some(Silence {
+                    since: now,
+                    rounds: 1,
+                })
+            }
             Some(Silence { since, rounds }) => Some(Silence {
                 since,
                 rounds: rounds.saturating_add(1),
@@ -121,11 +134,11 @@ impl Roster {
     fn fell_silent_alone(&self, worker: &Known, silence: Silence) -> bool {
         self.known.values().all(|other| {
             let is_itself = other.heartbeat.worker_id == worker.heartbeat.worker_id;
-            let apart = |other: Silence| {
-                let later = other.since.max(silence.since);
-                later - other.since.min(silence.since) >= RECONNECT
+            let apart = |other: Instant| {
+                let later = other.max(silence.since);
+                later - other.min(silence.since) >= RECONNECT
             };
-            is_itself || other.silence.is_none_or(apart)
+            is_itself || other.fell_silent.is_none_or(apart)
         })
     }
 
@@ -143,6 +156,7 @@ impl Roster {
         let known = Known {
             heartbeat,
             silence: Some(silence),
+            fell_silent: Some(silence.since),
         };
         self.known.insert(known.heartbeat.worker_id.clone(), known);
     }
@@ -217,9 +231,11 @@ mod tests {
         ask(&mut roster, &["a"], now, now);
         ask(&mut roster, &["a", "b"], now + ms(200), now + ms(3_000));
         assert!(dead(&roster, now + ms(3_000)).is_empty());
-        // One of them is back, and the other is not: it fell silent alone.
-        ask(&mut roster, &["a"], now + ms(3_200), now + ms(3_200));
-        assert_eq!(dead(&roster, now + ms(3_200)), ["a"]);
+        // One of them is back sooner than the other.
+        ask(&mut roster, &["a"], now + ms(3_200), now + ms(4_800));
+        assert!(dead(&roster, now + ms(4_800)).is_empty());
+        ask(&mut roster, &["a"], now + ms(5_000), now + ms(5_000));
+        assert_eq!(dead(&roster, now + ms(5_000)), ["a"]);
     }
 
     #[test]

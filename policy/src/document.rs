@@ -10,6 +10,7 @@ mod period;
 mod read;
 mod sandbox;
 mod tool_name;
+mod verdict;
 mod warning;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use sandbox::{EscalatedProfile, InvalidSandboxPath, Sandbox, SandboxPath, Sa
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use tool_name::ToolName;
+pub use verdict::Verdict;
 
 use crate::host::DomainPattern;
 

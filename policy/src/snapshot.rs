@@ -15,6 +15,7 @@ use gatewright_schemas::{
 
 use crate::{
     compiled::CompiledPolicy,
+    document::Approvals,
     host::{DomainPattern, DomainSet},
     name_set::NameSet,
     redact::Marks,
@@ -94,6 +95,14 @@ impl Snapshot {
         self.held(workspace, token).map(|held| &held.token)
     }
 
+    /// What the active policy says of approvals; the defaults where there is none.
+    pub fn approvals(&self) -> Approvals {
+        let policy = self.policy.as_ref();
+        policy.map_or_else(Approvals::default, |policy| {
+            policy.document().approvals.clone()
+        })
+    }
+
     /// Adds a principal, or replaces the one of the same workspace and id.
     pub fn upsert_principal(&mut self, principal: Principal) {
         self.principals
@@ -120,7 +129,6 @@ impl Snapshot {
 
     /// Adds a remembered approval, or replaces the one of the same workspace and id.
     pub fn upsert_remembered(&mut self, remembered: RememberedApproval) {
-        self.remove_remembered(&remembered.workspace_id, &remembered.remembered_id);
         let of_its_tool = self
             .remembered
             .entry(remembered.workspace_id.clone())
@@ -128,7 +136,10 @@ impl Snapshot {
             .entry(remembered.tool_name.as_str().into())
             .or_default();
         // Those that were over when this one began will not come back: they are not looked through for ever.
-        of_its_tool.retain(|entry| entry.expires_at > remembered.remembered_at);
+        of_its_tool.retain(|entry| {
+            let is_another = entry.remembered_id != remembered.remembered_id;
+            is_another && entry.expires_at > remembered.remembered_at
+        });
         of_its_tool.push(remembered);
     }
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::pin, time::Duration};
 
-use gatewright_bus::{EventFeed, FeedError, Fleet, StreamIdentity, retry::Retry};
+use gatewright_bus::{EventFeed, FeedError, Fleet, StreamIdentity, clock, retry::Retry, telemetry};
 use gatewright_store::{
     Store, StoreError,
     rebuild::{self, RebuildError},
@@ -246,12 +246,17 @@ async fn follow(
             _ = look.tick() => {
                 stream = look_at(fleet, &session).await?;
                 session.observe(stream.last_sequence).await?;
+                let behind = stream.last_sequence.saturating_sub(session.applied());
+                telemetry::projector_is_behind(behind);
                 continue;
             }
         }
         session
             .apply(&inbox.commits, stream.created_at, stream.last_sequence)
             .await?;
+        if let Some(first) = inbox.commits.first() {
+            telemetry::projected(clock::now().since(first.stored_at));
+        }
         tracing::debug!(
             commits = inbox.commits.len(),
             applied = session.applied(),

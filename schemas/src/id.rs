@@ -183,6 +183,11 @@ impl WorkspaceId {
 }
 
 impl RunId {
+    /// The run of a question about calls that nobody makes.
+    pub fn hypothetical() -> Self {
+        Self("hypothetical".into())
+    }
+
     /// The pseudo run under which events stand that belong to no run.
     pub fn authority() -> Self {
         Self("_authority".into())

@@ -1,13 +1,14 @@
 //! Approvals, read.
 
 use gatewright_schemas::{ApprovalId, RunId, Timestamp, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Store, StoreError, Time, time::parameter};
 
 /// An approval that a call asked for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"
@@ -101,6 +102,18 @@ pub async fn waiting(
         }
     };
     page.map_err(StoreError::during("list the approvals that wait"))
+}
+
+/// How many approvals somebody has to decide; 10,000 stand for as many or more.
+pub async fn count_waiting(store: &Store) -> Result<u64, StoreError> {
+    const COUNTING: &str = "count the approvals that wait";
+    let counted = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (select 1 as one from approvals where status = 'waiting' limit 10000) as waiting"#
+    )
+    .fetch_one(&store.pool)
+    .await
+    .map_err(StoreError::during(COUNTING))?;
+    Ok(counted.unsigned_abs())
 }
 
 /// The approvals that still wait though their time has come by `now`, the longest first.

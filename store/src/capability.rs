@@ -1,13 +1,14 @@
 //! Capability tokens, read.
 
 use gatewright_schemas::{CapabilityTokenId, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Store, StoreError, Time};
 
 /// A capability token.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"

@@ -1,13 +1,14 @@
 //! The gate's answers, read.
 
 use gatewright_schemas::{ReasonCode, RunId, Timestamp, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Store, StoreError, Time, time::parameter};
 
 /// An answer of the gate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"

@@ -3,7 +3,7 @@
 use gatewright_schemas::{Digest, Event, RunId, Timestamp, WorkspaceId, WriterId, event::Actor};
 use serde::Serialize;
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, reading::Reading};
 
 /// An event and where it stands in the stream.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,7 +22,7 @@ pub struct StoredEvent {
     pub event: Event,
 }
 
-const READING: &str = "read events";
+const READING: Reading = Reading("read events");
 
 struct Row {
     stream_sequence: i64,
@@ -52,18 +52,6 @@ struct Row {
     exact: Option<String>,
 }
 
-fn parse<T: std::str::FromStr>(column: &'static str, text: &str) -> Result<T, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::unreadable(READING, column, text))
-}
-
-fn parse_json<T: serde::de::DeserializeOwned>(
-    column: &'static str,
-    text: &str,
-) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|_| StoreError::unreadable(READING, column, text))
-}
-
 /// The digest that these bytes are; bytes of another length are none.
 fn digest(bytes: &[u8]) -> Result<Digest, StoreError> {
     use std::fmt::Write as _;
@@ -72,12 +60,12 @@ fn digest(bytes: &[u8]) -> Result<Digest, StoreError> {
         // Writing to a `String` cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
-    parse_json("hash", &format!("\"{text}\""))
+    READING.json("hash", &format!("\"{text}\""))
 }
 
 impl Row {
     fn read(self) -> Result<StoredEvent, StoreError> {
-        let negative = |column| StoreError::unreadable(READING, column, "a negative number");
+        let negative = |column| READING.unreadable(column, "a negative number");
         Ok(StoredEvent {
             stream_sequence: self
                 .stream_sequence
@@ -85,31 +73,29 @@ impl Row {
                 .map_err(|_| negative("stream_sequence"))?,
             place: self.place.try_into().map_err(|_| negative("place"))?,
             stored_at: self.stored_at.into(),
-            writer: parse("writer", &self.writer)?,
+            writer: READING.text("writer", &self.writer)?,
             attempt: self.attempt.try_into().map_err(|_| negative("attempt"))?,
             event: match &self.exact {
-                Some(exact) => parse_json("exact", exact)?,
+                Some(exact) => READING.json("exact", exact)?,
                 None => self.event()?,
             },
         })
     }
 
     fn event(self) -> Result<Event, StoreError> {
-        let negative = |column| StoreError::unreadable(READING, column, "a negative number");
+        let negative = |column| READING.unreadable(column, "a negative number");
         Ok(Event {
             actor: Actor {
                 actor_id: self.actor_id,
-                actor_type: parse("actor_type", &self.actor_type)?,
+                actor_type: READING.text("actor_type", &self.actor_type)?,
             },
-            actor_principal_id: self
-                .actor_principal_id
-                .map(|id| parse("actor_principal_id", &id))
-                .transpose()?,
+            actor_principal_id: READING
+                .optional("actor_principal_id", self.actor_principal_id.as_deref())?,
             causation_id: self.causation_id,
             correlation_id: self.correlation_id,
-            data: parse_json("data", &self.data)?,
-            event_id: parse("event_id", &self.event_id)?,
-            event_type: parse("event_type", &self.event_type)?,
+            data: READING.json("data", &self.data)?,
+            event_id: READING.text("event_id", &self.event_id)?,
+            event_type: READING.text("event_type", &self.event_type)?,
             event_version: self
                 .event_version
                 .try_into()
@@ -118,12 +104,12 @@ impl Row {
             occurred_at: self.occurred_at.into(),
             prev_hash: self.prev_hash.as_deref().map(digest).transpose()?,
             room_id: self.room_id,
-            run_id: parse("run_id", &self.run_id)?,
+            run_id: READING.text("run_id", &self.run_id)?,
             seq: self.seq.try_into().map_err(|_| negative("seq"))?,
-            step_id: self.step_id.map(|id| parse("step_id", &id)).transpose()?,
+            step_id: READING.optional("step_id", self.step_id.as_deref())?,
             thread_id: self.thread_id,
-            workspace_id: parse("workspace_id", &self.workspace_id)?,
-            zone: parse("zone", &self.zone)?,
+            workspace_id: READING.text("workspace_id", &self.workspace_id)?,
+            zone: READING.text("zone", &self.zone)?,
         })
     }
 }
@@ -162,7 +148,7 @@ pub async fn of_run(
     )
     .fetch_all(&store.pool)
     .await
-    .map_err(StoreError::during(READING))
+    .map_err(StoreError::during(READING.0))
     .and_then(read_all)
 }
 
@@ -180,7 +166,7 @@ pub async fn after(
     )
     .fetch_all(&store.pool)
     .await
-    .map_err(StoreError::during(READING))
+    .map_err(StoreError::during(READING.0))
     .and_then(read_all)
 }
 

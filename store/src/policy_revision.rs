@@ -1,12 +1,13 @@
 //! Policy documents that were active, read.
 
 use gatewright_schemas::WorkspaceId;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Store, StoreError, Time};
 
 /// A policy document that was made the active one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"

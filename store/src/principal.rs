@@ -1,12 +1,13 @@
 //! Principals, read.
 
 use gatewright_schemas::WorkspaceId;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Store, StoreError, Time};
 
 /// On whose authority calls are made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"

@@ -3,9 +3,9 @@
 use gatewright_schemas::{DecisionRecord, RecordedDecision, Timestamp, WorkspaceId};
 use time::OffsetDateTime;
 
-use crate::{Store, StoreError, time::parameter};
+use crate::{Store, StoreError, reading::Reading, time::parameter};
 
-const READING: &str = "read recorded decisions";
+const READING: Reading = Reading("read recorded decisions");
 
 struct Row {
     decided_at: OffsetDateTime,
@@ -66,34 +66,12 @@ pub async fn page(
     )
     .fetch_all(&store.pool)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     rows.into_iter().map(Row::read).collect()
 }
 
-fn read<T: std::str::FromStr>(column: &'static str, text: &str) -> Result<T, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::unreadable(READING, column, text))
-}
-
-fn read_optional<T: std::str::FromStr>(
-    column: &'static str,
-    text: Option<String>,
-) -> Result<Option<T>, StoreError> {
-    text.map(|text| read(column, &text)).transpose()
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(
-    column: &'static str,
-    text: Option<String>,
-) -> Result<Option<T>, StoreError> {
-    let read = |text: String| {
-        serde_json::from_str(&text).map_err(|_| StoreError::unreadable(READING, column, &text))
-    };
-    text.map(read).transpose()
-}
-
 fn read_number(column: &'static str, number: i64) -> Result<u64, StoreError> {
-    let negative = |_| StoreError::unreadable(READING, column, "a negative number");
+    let negative = |_| READING.unreadable(column, "a negative number");
     number.try_into().map_err(negative)
 }
 
@@ -101,26 +79,31 @@ impl Row {
     fn read(self) -> Result<RecordedDecision, StoreError> {
         Ok(RecordedDecision {
             decided_at: self.decided_at.into(),
-            workspace_id: read("workspace_id", &self.workspace_id)?,
-            run_id: read("run_id", &self.run_id)?,
+            workspace_id: READING.text("workspace_id", &self.workspace_id)?,
+            run_id: READING.text("run_id", &self.run_id)?,
             seq: read_number("seq", self.seq)?,
-            tool_call_id: read("tool_call_id", &self.tool_call_id)?,
+            tool_call_id: READING.text("tool_call_id", &self.tool_call_id)?,
             tool_name: self.tool_name,
             category: self.category,
-            zone: read("zone", &self.zone)?,
-            principal_id: read_optional("principal_id", self.principal_id)?,
-            capability_token_id: read_optional("capability_token_id", self.capability_token_id)?,
+            zone: READING.text("zone", &self.zone)?,
+            principal_id: READING.optional("principal_id", self.principal_id.as_deref())?,
+            capability_token_id: READING
+                .optional("capability_token_id", self.capability_token_id.as_deref())?,
             room_id: self.room_id,
             action_type: self.action_type,
-            hosts: read_json("hosts", self.hosts)?.unwrap_or_default(),
-            asked: read_json("asked", self.asked)?,
+            hosts: READING
+                .optional_json("hosts", self.hosts.as_deref())?
+                .unwrap_or_default(),
+            asked: READING.optional_json("asked", self.asked.as_deref())?,
             decision: DecisionRecord {
-                decision: read("decision", &self.decision)?,
-                reason_code: read("reason_code", &self.reason_code)?,
+                decision: READING.text("decision", &self.decision)?,
+                reason_code: READING.text("reason_code", &self.reason_code)?,
                 reason: self.reason,
-                enforcement_mode: read("enforcement_mode", &self.enforcement_mode)?,
+                enforcement_mode: READING.text("enforcement_mode", &self.enforcement_mode)?,
                 blocked: self.blocked,
-                findings: read_json("findings", self.findings)?.unwrap_or_default(),
+                findings: READING
+                    .optional_json("findings", self.findings.as_deref())?
+                    .unwrap_or_default(),
                 policy_revision: self
                     .policy_revision
                     .map(|revision| read_number("policy_revision", revision))

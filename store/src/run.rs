@@ -1,13 +1,14 @@
 //! Runs, read.
 
 use gatewright_schemas::{Lane, RunId, RunStatus, Timestamp, WorkspaceId, WriterId, Zone};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Store, StoreError, Time, time::parameter};
 
 /// Where a run stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"

@@ -1,12 +1,13 @@
 //! Steps, read.
 
 use gatewright_schemas::{RunId, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Store, StoreError, Time};
 
 /// A step of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"

@@ -3,6 +3,7 @@
 use std::{fmt, ops::Deref};
 
 use gatewright_schemas::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::{
     Decode, Postgres, Type,
@@ -12,7 +13,7 @@ use sqlx::{
 use time::OffsetDateTime;
 
 /// A [`Timestamp`] that was read from a row; it shows, serialises and compares as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Time(Timestamp);
 

@@ -1,13 +1,14 @@
 //! Tool calls, read.
 
 use gatewright_schemas::{RunId, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Store, StoreError, Time};
 
 /// A tool call of a run, with its input and output.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"

@@ -1,4 +1,4 @@
-//! A headless browser, driven over WebDriver: requests of plain JSON to a `chromedriver` that this starts.
+//! A headless browser, driven over `WebDriver`: requests of plain JSON to a `chromedriver` that this starts.
 //!
 //! Machines without one do without these tests, and say so. `GATEWRIGHT_BROWSER=required` makes its absence a failure.
 

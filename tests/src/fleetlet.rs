@@ -2,16 +2,18 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use gatewright_bus::{
-    Connection, Credentials::Nkey, Fleet, Names, keys::NewKey, permissions::Role,
+    Connection, Credentials::Nkey, Fleet, Names, clock, keys::NewKey, permissions::Role,
 };
 use gatewright_dispatcher::{Dispatcher, http};
 use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions};
+use gatewright_projector::aside;
 use gatewright_schemas::{
     ActorType, Command, CommandMessage, Event, EventType, KeyRole, PrincipalId, Reply, RunId,
     RunStatus, Scopes, StoredCommit, WorkspaceId, WriterId,
@@ -159,6 +161,11 @@ impl Fleetlet {
 
     /// Starts one more dispatcher, which serves HTTP too; answers with where.
     pub async fn start_http(&self, name: &str) -> (SocketAddr, Inside) {
+        self.start_http_limited(name, http::rate::DEFAULT).await
+    }
+
+    /// The same, with so many requests a second for each key.
+    pub async fn start_http_limited(&self, name: &str, rate: NonZeroU32) -> (SocketAddr, Inside) {
         let fleet = self.join(name, &Role::Dispatcher).await;
         let dispatcher = Dispatcher::join(fleet).await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -166,6 +173,8 @@ impl Fleetlet {
         let options = http::Options {
             hosts: vec!["gate.example".into()],
             store: Arc::new(self.store.clone().into()),
+            explain: None,
+            rate: Some(rate),
         };
         let own = self.shutdown.child_token();
         let stop = own.clone();
@@ -240,9 +249,11 @@ impl Fleetlet {
         let stop = own.clone();
         let work = async move {
             let options = gatewright_projector::Options::default();
-            gatewright_projector::run(&fleet, &store, &options, stop.cancelled())
-                .await
-                .unwrap();
+            tokio::select! {
+                ended = gatewright_projector::run(&fleet, &store, &options, stop.cancelled()) => ended.unwrap(),
+                () = aside::copy_workers(&fleet, &store, clock::now) => {}
+                () = aside::copy_dead_letters(&fleet, &store) => {}
+            }
         };
         Inside::start(work, own)
     }

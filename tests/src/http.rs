@@ -139,6 +139,20 @@ impl Client {
         self.send("GET", path, &[], "").await
     }
 
+    /// Every item of a list, got one a page.
+    pub async fn all(&self, path: &str) -> Vec<Value> {
+        let (mut items, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("{path}?limit=1{after}")).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            items.extend(page.body["items"].as_array().unwrap().iter().cloned());
+            match page.body["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return items,
+            }
+        }
+    }
+
     /// Posts a document.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_with(path, &[], body).await

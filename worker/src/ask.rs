@@ -8,7 +8,7 @@ use std::{
 use gatewright_bus::{clock, layout::LayoutError, retry::Retry};
 use gatewright_policy::{
     EscalatedProfile, Grant, Permit, QuotaAnswer, Snapshot, ToolCallRequest, approval,
-    document::Approvals, escalated_profile, explain_egress, host::hosts_in, redact::SecretMissing,
+    escalated_profile, explain_egress, host::hosts_in, redact::SecretMissing,
 };
 use gatewright_run::{
     Decided, PlannedCall, Progress,
@@ -318,13 +318,8 @@ impl Worker {
 
     /// The terms of an approval that is asked for now.
     pub(crate) fn terms(&self) -> Terms {
-        let rules = self.0.authority.read(|snapshot| {
-            let policy = snapshot.policy();
-            // Without a policy no call gets as far as a question.
-            policy.map_or_else(Approvals::default, |policy| {
-                policy.document().approvals.clone()
-            })
-        });
+        // Without a policy no call gets as far as a question.
+        let rules = self.0.authority.read(Snapshot::approvals);
         Terms {
             until: clock::now().plus(rules.ttl.duration()),
             approvers: rules.approvers,

@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use gatewright_bus::{
     Fleet, authority::LiveSnapshot, clock, layout::LayoutError, presence::HEARTBEAT_EVERY,
-    queue::Queue, quota::QuotaLeases, retry::Retry,
+    queue::Queue, quota::QuotaLeases, retry::Retry, telemetry,
 };
 use gatewright_schemas::{Lane, Timestamp, WorkerHeartbeat, Zone};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -209,11 +209,13 @@ async fn hear_interrupts(worker: Worker) {
 async fn beat(worker: Worker) {
     let inner = &worker.0;
     loop {
+        let held = inner.held.count();
+        telemetry::runs_held(held);
         let heartbeat = WorkerHeartbeat {
             worker_id: inner.fleet.writer().clone(),
             zones: inner.config.zones.clone(),
             slots: u32::try_from(inner.config.concurrency).unwrap_or(u32::MAX),
-            busy: u32::try_from(inner.held.count()).unwrap_or(u32::MAX),
+            busy: u32::try_from(held).unwrap_or(u32::MAX),
             version: env!("CARGO_PKG_VERSION").into(),
             started_at: inner.started_at,
             seen_at: clock::now(),

@@ -5,10 +5,13 @@
 //!    since the world may have changed meanwhile; not without end.
 //! 3. The call is made: the unit is spent. The purse is dropped before: the unit goes back.
 
+use std::time::Instant;
+
 use gatewright_bus::{
     authority::LiveSnapshot,
     clock,
     quota::{NotReserved, QuotaLeases, Reservation},
+    telemetry,
 };
 use gatewright_policy::{
     EgressAnswer, EgressRequest, Grant, Quota, QuotaAnswer, Snapshot, ToolCallRequest,
@@ -170,7 +173,9 @@ pub(crate) fn ask_tool(
 ) -> Option<Told<gatewright_policy::Answer>> {
     let needed = quota_needed(request, snapshot, grant, now);
     let quota = purse.answer(needed, snapshot, now)?;
+    let began = Instant::now();
     let answer = authorize_tool_call(request, snapshot, grant, &quota, now);
+    telemetry::decided("tool", answer.record(), began.elapsed());
     Some((answer, exceeded(quota, &request.tool_call_id)))
 }
 
@@ -184,7 +189,9 @@ pub(crate) fn ask_egress(
 ) -> Option<Told<EgressAnswer>> {
     let needed = egress_quota_needed(request, snapshot, grant, now);
     let quota = purse.answer(needed, snapshot, now)?;
+    let began = Instant::now();
     let answer = authorize_egress(request, snapshot, grant, &quota, now);
+    telemetry::decided("egress", answer.record(), began.elapsed());
     Some((answer, exceeded(quota, &request.tool_call_id)))
 }
 

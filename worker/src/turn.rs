@@ -10,6 +10,7 @@ use gatewright_bus::{
     layout::LayoutError,
     presence::Presence,
     queue::{Delivery, EXTEND_EVERY},
+    telemetry,
 };
 use gatewright_policy::{
     Snapshot,
@@ -27,6 +28,8 @@ use crate::{Worker, ask::Way, held::Hold};
 
 /// When a run that somebody holds is looked at again.
 const LATER: Duration = Duration::from_secs(5);
+/// When a run that this worker itself holds is looked at again.
+const SHORTLY: Duration = Duration::from_millis(250);
 /// How old an answer of the gate may be when the call is executed.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -110,9 +113,9 @@ impl Worker {
             }
         };
         // Another turn of this worker holds the run, after an outage longer than a lease or under another wake-up.
-        // It keeps the lease alive, if this is the same message; if it is another, its next delivery finds the run moved on.
+        // If this is another message, that turn may be at its end: the next delivery finds the run as it left it.
         let Some(hold) = self.0.held.hold(name_of(wake)) else {
-            return;
+            return delivery.give_back(Some(SHORTLY)).await;
         };
         let ended = tokio::select! {
             biased;
@@ -207,14 +210,13 @@ impl Worker {
         let Some(progress) = &run.state.progress else {
             return Ok(Taken::NothingToDo);
         };
-        let is_ours = progress.lease == Some(delivery.sequence);
         if !is_due(delivery, wake, &run) || !is_in_zone(delivery, &run) {
             // Whoever ended it may have died before this.
             self.forget_if_ended(&run).await;
             return Ok(Taken::NothingToDo);
         }
-        // The lease lapsed. After an outage it did so for healthy workers as well, and they say so.
-        if is_ours && progress.status == RunStatus::Running && self.is_held_elsewhere(wake).await? {
+        // The lease lapsed, or somebody took the last worker for dead. A healthy one that an outage cut off says that it is at it.
+        if progress.status == RunStatus::Running && self.is_held_elsewhere(wake).await? {
             return Ok(Taken::HeldElsewhere);
         }
         Ok(Taken::InHand(Box::new(AtHand::new(run, turn, hold))))
@@ -291,6 +293,7 @@ impl Worker {
                 let is_settled = progress.is_some_and(|progress| {
                     progress.status.is_terminal() || progress.lease != Some(delivery.sequence)
                 });
+                telemetry::lease_lost();
                 tracing::info!(run.id = %run, is_settled, "fenced, stopping");
                 if is_settled {
                     delivery.ack().await;

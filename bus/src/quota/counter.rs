@@ -1,10 +1,13 @@
 //! What is counted by itself: one limit's counter in one window; and how KV spells that.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use gatewright_policy::{Quota, QuotaWindow};
 use gatewright_schemas::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// How far a worker's clock may be from the server's when it leases units.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
 
 /// Bytes of a counter's name, encoded, that stand in a key; of a longer one its digest does.
 const MAX_NAME: usize = 400;
@@ -41,11 +44,11 @@ impl Counter {
         self.window.starts_at(now) == self.starts_at
     }
 
-    /// Whether `now` lies in the window or in the one before or after it.
-    pub(crate) fn is_near(&self, now: Timestamp) -> bool {
-        let (starts, ends) = (self.starts_at.as_micros(), self.resets_at().as_micros());
-        let length = ends - starts;
-        (starts - length..ends + length).contains(&now.as_micros())
+    /// Whether units of the window may be leased at `server`, the server's time: in the window, or so shortly before or after it
+    /// as healthy clocks differ.
+    pub(crate) fn is_open(&self, server: Timestamp) -> bool {
+        let (starts, ends) = (self.starts_at, self.resets_at());
+        (starts.minus(CLOCKS_DIFFER)..ends.plus(CLOCKS_DIFFER)).contains(&server)
     }
 
     /// The key in KV: `<name, encoded>.<window>.<its begin, in seconds since 1970>`. Two counters never have one key.
@@ -130,23 +133,20 @@ mod tests {
     }
 
     #[test]
-    fn a_window_knows_what_is_in_it_and_beside_it() {
+    fn a_window_is_open_a_little_longer_than_it_is_current() {
         let counter = counter("x");
-        for (time, current, near) in [
-            ("2026-03-04T03:59:59.999999Z", false, false),
-            ("2026-03-04T04:00:00Z", false, true),
+        for (time, current, open) in [
+            ("2026-03-04T04:59:29.999999Z", false, false),
+            ("2026-03-04T04:59:30Z", false, true),
             ("2026-03-04T05:00:00Z", true, true),
             ("2026-03-04T05:59:59.999999Z", true, true),
-            ("2026-03-04T06:00:00Z", false, true),
-            ("2026-03-04T07:00:00Z", false, false),
+            ("2026-03-04T06:00:29.999999Z", false, true),
+            ("2026-03-04T06:00:30Z", false, false),
         ] {
             assert_eq!(counter.is_current(at(time)), current, "{time}");
-            assert_eq!(
-                Counter::is_key_current(&counter.key(), at(time)),
-                current,
-                "{time}"
-            );
-            assert_eq!(counter.is_near(at(time)), near, "{time}");
+            let by_key = Counter::is_key_current(&counter.key(), at(time));
+            assert_eq!(by_key, current, "{time}");
+            assert_eq!(counter.is_open(at(time)), open, "{time}");
         }
     }
 }

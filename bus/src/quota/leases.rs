@@ -39,6 +39,8 @@ impl Default for Pace {
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// After this time a replica that has not seen what was stored is not slow: it is not there any more.
 const CATCHES_UP: Duration = Duration::from_secs(5);
+/// How long what the server told of its time is good.
+const ASK_THE_TIME_EVERY: Duration = Duration::from_secs(10);
 /// How long giving units back may take. What is not given back by then is tried again, unless the worker ends.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(3);
 
@@ -87,6 +89,8 @@ struct Inner {
     fleet: Fleet,
     pace: Pace,
     tills: Mutex<HashMap<Counter, Arc<Till>>>,
+    /// When the server last told its time, and what it told.
+    server_told: tokio::sync::Mutex<Option<(Instant, Timestamp)>>,
 }
 
 /// What is leased of one counter.
@@ -176,6 +180,7 @@ impl QuotaLeases {
             fleet: fleet.clone(),
             pace,
             tills: Mutex::default(),
+            server_told: tokio::sync::Mutex::default(),
         });
         let sweeper = tokio::spawn(sweep(Arc::downgrade(&inner)));
         Self {
@@ -389,10 +394,8 @@ impl Inner {
             // What is at hand is of an older policy. From here on nobody uses it, whatever becomes of the swap.
             account.unused += till.take_all();
         }
-        let ledger = match ledger {
-            Some(ledger) => ledger,
-            None => self.begin(&till.counter).await?,
-        };
+        self.is_open(&till.counter).await?;
+        let ledger = ledger.unwrap_or_else(|| Ledger::new(till.counter.clone()));
         let wish = Wish {
             id: &account.wanted,
             holder: self.fleet.writer(),
@@ -418,25 +421,36 @@ impl Inner {
         Ok(units > 0)
     }
 
-    /// A ledger for a window that has none, unless the window is long over or far from begun.
-    ///
-    /// Then there was one, and it is forgotten: to begin it again would lease its units a second time.
-    async fn begin(&self, counter: &Counter) -> Result<Ledger, Fault> {
-        let difference = self.fleet.clock_difference().await;
-        let difference = difference.map_err(Fault::Passing)?;
-        let server = Timestamp::from_micros(clock::now().as_micros() + difference.ahead_us);
-        if counter.is_near(server) {
-            return Ok(Ledger::new(counter.clone()));
+    /// Refuses a window that the server is not in: a clock that runs wrong would use up what is left of another window in this
+    /// one, or begin a window again that was counted and forgotten.
+    async fn is_open(&self, counter: &Counter) -> Result<(), Fault> {
+        let server = self.server_time().await.map_err(Fault::Passing)?;
+        if counter.is_open(server) {
+            return Ok(());
         }
         Err(Fault::Final(LayoutError::Unavailable {
-            what: format!("begin the counter `{}`", counter.name),
+            what: format!("lease units of `{}`", counter.name),
             reason: format!(
-                "its window from {} to {} is far from {server}, the server's time: does this machine's clock run wrong?",
+                "its window from {} to {} is not open at {server}, the server's time: does this machine's clock run wrong?",
                 counter.starts_at,
                 counter.resets_at()
             ),
             transient: false,
         }))
+    }
+
+    /// The server's time. This machine's clock has no say in it: since the server was asked, time is counted.
+    async fn server_time(&self) -> Result<Timestamp, LayoutError> {
+        let mut told = self.server_told.lock().await;
+        let (at, time) = match *told {
+            Some(told) if told.0.elapsed() < ASK_THE_TIME_EVERY => told,
+            _ => {
+                let difference = self.fleet.clock_difference().await?;
+                let now = clock::now().as_micros() + difference.ahead_us;
+                *told.insert((Instant::now(), Timestamp::from_micros(now)))
+            }
+        };
+        Ok(time.plus(at.elapsed()))
     }
 
     /// The ledger as it is now, and its entry's revision.

@@ -12,6 +12,8 @@ use gatewright_schemas::Timestamp;
 
 use crate::support::{Bus, bus, connection, eventually};
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// Nothing goes back by itself while a test looks.
 const PATIENT: Pace = Pace {
     patience: Duration::from_secs(30),
@@ -173,48 +175,67 @@ async fn a_limit_that_is_lowered_or_raised_holds_at_once() {
 async fn each_window_and_each_name_has_units_of_its_own() {
     let (bus, now) = (bus().await, clock::now());
     let one = worker(&bus, "worker-1", PATIENT).await;
-    let day = Duration::from_hours(24);
-    let before = Timestamp::from_micros(quota(1).window.starts_at(now).as_micros() - 1);
-    // Clocks a moment apart at midnight: each counts on the window that it believes in.
-    for at in [now, before, now.plus(day)] {
-        assert_eq!(use_up(&one, &quota(7), 1, at).await, 7);
-    }
+    let by_the_hour = Quota {
+        window: QuotaWindow::Hour,
+        ..quota(5)
+    };
     let other = Quota {
         name: "tool.mail send*>".into(),
         ..quota(4)
     };
-    assert_eq!(use_up(&one, &other, 1, now).await, 4);
+    for quota in [quota(7), by_the_hour, other] {
+        assert_eq!(use_up(&one, &quota, 1, now).await, quota.limit);
+    }
+    put_ledger(&bus, now.minus(DAY)).await;
     let listed = bus.fleet.quotas(false, "", 10, now).await.unwrap();
     let names: Vec<&str> = listed.iter().map(|l| l.counter.name.as_str()).collect();
-    assert_eq!(names, ["tool.mail.send", "tool.mail send*>"]);
+    assert_eq!(
+        names,
+        ["tool.mail.send", "tool.mail.send", "tool.mail send*>"]
+    );
     assert_eq!(bus.fleet.quotas(true, "", 10, now).await.unwrap().len(), 4);
-    let after = listed[0].counter.key();
+    let after = listed[1].counter.key();
     assert_eq!(
         bus.fleet.quotas(false, &after, 10, now).await.unwrap(),
-        listed[1..]
+        listed[2..]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_runs_wrong_begins_no_window_again() {
+async fn a_clock_that_runs_wrong_leases_nothing_of_another_window() {
     let (bus, now) = (bus().await, clock::now());
     let one = worker(&bus, "worker-1", PATIENT).await;
-    let days = |n: u64| Duration::from_hours(24 * n);
-    let before = Timestamp::from_micros(now.as_micros() - 2 * 86_400_000_000);
-    for wrong in [before, now.plus(days(2)), now.plus(days(365))] {
-        let refused = one.reserve(&quota(5), 1, wrong).await.unwrap_err();
-        let NotReserved::Unavailable { source, .. } = &refused else {
-            panic!("{refused:?}")
-        };
-        assert!(source.to_string().contains("clock"), "{source}");
-        assert!(
-            bus.fleet
-                .quota(&Counter::of(&quota(5), wrong))
-                .await
-                .unwrap()
-                .is_none()
-        );
+    // Of yesterday's and tomorrow's units none was used: today they are not there to be used.
+    for days in [1, 2, 365] {
+        let off = DAY * days;
+        for wrong in [now.minus(off), now.plus(off)] {
+            for is_begun in [false, true] {
+                if is_begun {
+                    put_ledger(&bus, wrong).await;
+                }
+                let refused = one.reserve(&quota(5), 1, wrong).await.unwrap_err();
+                let NotReserved::Unavailable { source, .. } = &refused else {
+                    panic!("{refused:?}")
+                };
+                assert!(source.to_string().contains("clock"), "{source}");
+                let counter = Counter::of(&quota(5), wrong);
+                let leased = bus.fleet.quota(&counter).await.unwrap();
+                assert_eq!(leased.map(|ledger| ledger.leased), is_begun.then_some(0));
+            }
+        }
     }
+}
+
+/// A ledger of the window of `at`, of which nothing is leased.
+async fn put_ledger(bus: &Bus, at: Timestamp) {
+    let counter = Counter::of(&quota(1), at);
+    let client = async_nats::connect(bus.server.url()).await.unwrap();
+    let bucket = async_nats::jetstream::new(client)
+        .get_key_value("quota")
+        .await
+        .unwrap();
+    let ledger = serde_json::to_vec(&Ledger::new(counter.clone())).unwrap();
+    bucket.put(counter.key(), ledger.into()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

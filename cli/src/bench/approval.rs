@@ -67,7 +67,10 @@ pub async fn measure(
     park(fleet, workspace, "many-", runs, progress).await?;
     let parked_in = began.elapsed();
     wait_until_projected(fleet).await?;
-    let depth = fleet.fleet.queue_depth().await?;
+    let depths = fleet.fleet.lane_depths().await?;
+    let depths = depths
+        .iter()
+        .map(|(.., depth)| depth.waiting + depth.under_way);
     let memory = growth(before, fleet.memory());
     let woken = WOKEN.min(runs);
     let woken_in = wake(fleet, workspace, woken).await?;
@@ -77,7 +80,7 @@ pub async fn measure(
         decided_to_executed_p99_ms: milliseconds(0.99),
         runs,
         all_in_s: parked_in.as_secs_f64(),
-        acknowledgements_pending: depth.waiting + depth.under_way,
+        acknowledgements_pending: depths.sum(),
         memory,
         woken,
         woken_in_s: woken_in.as_secs_f64(),

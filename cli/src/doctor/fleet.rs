@@ -6,12 +6,13 @@ use gatewright_bus::{
     ConnectError, Fleet, clock,
     fleet::{MIN_SERVER, without_passwords},
     layout::LayoutError,
+    presence::SILENT_AFTER,
 };
 use gatewright_policy::Snapshot;
 use gatewright_schemas::{WriterId, Zone};
 
 use super::{Check, PATIENCE};
-use crate::{context::Context, exit::told, out::span, worker::SILENT_AFTER};
+use crate::{context::Context, exit::told, out::span};
 
 /// Clocks that differ by more make times in events and deadlines odd.
 const CLOCKS_DIFFER: Duration = Duration::from_millis(500);

@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use gatewright_policy::{
     DocumentFault, PolicyDocument,
-    document::{Position, ToolName},
+    document::{Position, Verdict},
 };
-use gatewright_schemas::{Command, Digest, EnforcementMode, RunId, WorkspaceId};
+use gatewright_schemas::{Command, Digest, RunId, WorkspaceId};
 use gatewright_store::policy_revision::{self, PolicyRevision};
 use serde::Serialize;
 
@@ -54,53 +54,6 @@ pub struct ListArgs {
     /// Go on behind the page that named this cursor
     #[arg(long, value_name = "CURSOR")]
     after: Option<i64>,
-}
-
-/// What is said of a document.
-#[derive(Debug, Serialize)]
-struct Verdict {
-    valid: bool,
-    /// Of a valid one.
-    digest: Option<Digest>,
-    mode: Option<EnforcementMode>,
-    tool_modes: Vec<(ToolName, EnforcementMode)>,
-    faults: Vec<DocumentFault>,
-    warnings: Vec<DocumentFault>,
-}
-
-impl Verdict {
-    fn of(text: &str) -> Self {
-        match PolicyDocument::parse(text) {
-            Ok(document) => Self {
-                valid: true,
-                digest: Some(document.digest()),
-                mode: Some(document.mode),
-                faults: Vec::new(),
-                warnings: warnings(text, &document),
-                tool_modes: document.tool_modes.into_iter().collect(),
-            },
-            Err(faults) => Self {
-                valid: false,
-                digest: None,
-                mode: None,
-                tool_modes: Vec::new(),
-                faults: faults.0,
-                warnings: Vec::new(),
-            },
-        }
-    }
-}
-
-fn warnings(text: &str, document: &PolicyDocument) -> Vec<DocumentFault> {
-    let placed = document
-        .warnings()
-        .into_iter()
-        .map(|warning| DocumentFault {
-            position: Position::of(text, &warning.pointer),
-            pointer: warning.pointer,
-            message: warning.message,
-        });
-    placed.collect()
 }
 
 /// `FILE:LINE:COLUMN: kind: pointer: message`, which editors can follow.
@@ -177,7 +130,7 @@ pub async fn apply(context: &Context, args: ApplyArgs) -> Result<Exit> {
             format!("the document is not valid, and the active policy stays:\n  {told}"),
         )
     })?;
-    let warnings = warnings(&text, &document);
+    let warnings = document.placed_warnings(&text);
     let fleet = context.fleet().await?;
     let before = fleet.active_policy().await?;
     let command = Command::ApplyPolicy { document: text };

@@ -83,7 +83,7 @@ pub struct ExplainArgs {
 
 /// What is said of a call.
 #[derive(Debug, Serialize)]
-struct Explained {
+pub struct Explained {
     /// `<step>.<call>`
     call: String,
     tool: String,
@@ -110,7 +110,7 @@ struct Counted {
 
 /// All calls.
 #[derive(Debug, Serialize)]
-struct Answer {
+pub struct Answer {
     policy_revision: Option<u64>,
     blocked: bool,
     calls: Vec<Explained>,
@@ -121,29 +121,10 @@ pub async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
     let submission = submission(&args)?;
     let snapshot = snapshot(context, &args).await?;
     let registry = registry(&context.settings)?;
-    let run = RunId::new("hypothetical")?;
-    let plan = Plan::of(&args.workspace, &run, &submission.input.runtime);
-    let mut calls = Vec::new();
-    for (s, step) in plan.steps.iter().enumerate() {
-        for (c, call) in step.calls.iter().enumerate() {
-            let asker = Asker {
-                workspace: &args.workspace,
-                run: &run,
-                submission: &submission,
-                snapshot: &snapshot,
-                registry: &registry,
-            };
-            calls.push(asker.explain(format!("{}.{}", s + 1, c + 1), step, call));
-        }
-    }
+    let mut answer = answer(&args.workspace, &submission, &snapshot, &registry);
     if !args.offline {
-        count(context, &mut calls).await?;
+        count(context, &mut answer.calls).await?;
     }
-    let answer = Answer {
-        policy_revision: snapshot.policy().map(|policy| policy.revision()),
-        blocked: calls.iter().any(|call| call.blocked),
-        calls,
-    };
     if context.out.is_json() {
         context.out.json(&answer)?;
     } else {
@@ -152,6 +133,35 @@ pub async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
         }
     }
     Ok(if answer.blocked { Exit::No } else { Exit::Ok })
+}
+
+/// What the gate would say of each call of a run.
+pub fn answer(
+    workspace: &WorkspaceId,
+    submission: &Submission,
+    snapshot: &Snapshot,
+    registry: &Registry,
+) -> Answer {
+    let run = RunId::hypothetical();
+    let plan = Plan::of(workspace, &run, &submission.input.runtime);
+    let asker = Asker {
+        workspace,
+        run: &run,
+        submission,
+        snapshot,
+        registry,
+    };
+    let mut calls = Vec::new();
+    for (s, step) in plan.steps.iter().enumerate() {
+        for (c, call) in step.calls.iter().enumerate() {
+            calls.push(asker.explain(format!("{}.{}", s + 1, c + 1), step, call));
+        }
+    }
+    Answer {
+        policy_revision: snapshot.policy().map(|policy| policy.revision()),
+        blocked: calls.iter().any(|call| call.blocked),
+        calls,
+    }
 }
 
 /// Looks up the counters of the limits that the calls would consume.

@@ -26,6 +26,11 @@ pub(super) struct File {
 }
 
 impl File {
+    /// As it was named; nothing where none was.
+    pub(super) fn path(&self) -> Option<&str> {
+        Some(self.path.as_str()).filter(|path| !path.is_empty())
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<(String, Place)> {
         let (text, line, column) = self.entries.get(key)?;
         let place = Place {

@@ -11,7 +11,7 @@ mod connection_file;
 mod file;
 mod read;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use gatewright_bus::{Connection, Credentials, Names};
@@ -20,6 +20,8 @@ use gatewright_schemas::{WriterId, Zone};
 pub use connection_file::ConnectionFile;
 pub use read::BadSettings;
 use read::{Reader, Setting};
+/// Every variable of the environment that a role or a verb looks for.
+pub use setting::VARIABLES;
 
 /// Where a NATS server is looked for when nothing says where.
 const DEFAULT_NATS_URL: &str = "nats://127.0.0.1:4222";
@@ -71,6 +73,9 @@ pub struct RoleFlags {
     /// Append in groups: for servers that sync every message to the disk [env: GATEWRIGHT_GROUP_COMMIT] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub group_commit: Option<String>,
+    /// Serve metrics for Prometheus and the role's health there, over plain HTTP [env: GATEWRIGHT_METRICS] [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<String>,
 }
 
 /// What a worker takes besides.
@@ -152,8 +157,12 @@ pub struct Settings {
     pub name: Option<WriterId>,
     /// Whether appends go in groups.
     pub group_commit: bool,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
     /// How the log is written.
     pub log: LogFormat,
+    /// The file in which some of this stands, where one was named.
+    pub file: Option<PathBuf>,
     /// What a worker is set to.
     pub worker: WorkerSettings,
     /// The file of a `gatewright dev` from which the addresses come, where nothing else named any.
@@ -194,6 +203,11 @@ impl Settings {
             flags.role.group_commit.as_ref(),
             read::boolean,
         );
+        let metrics = reader.parsed(
+            &setting::METRICS,
+            flags.role.metrics.as_ref(),
+            read::address,
+        );
         let worker = Self::read_worker(&mut reader, &flags.worker);
 
         // Either all of a dev fleet or nothing: its database beside another NATS would be a mixture.
@@ -209,8 +223,10 @@ impl Settings {
             names = names.or(Names::new(&found.prefix).ok());
             from_dev = Some(path);
         }
+        let file = reader.file().map(PathBuf::from);
         reader.finish()?;
         Ok(Self {
+            file,
             nats_url: nats_url.unwrap_or_else(|| DEFAULT_NATS_URL.into()),
             nats_credentials,
             names: names.unwrap_or_default(),
@@ -218,6 +234,7 @@ impl Settings {
             // A credential of `nats-config` is good for one name, and its file bears it.
             name: name.or(nkey_name),
             group_commit: group_commit.unwrap_or(false),
+            metrics,
             log: log.unwrap_or_default(),
             worker,
             from_dev,
@@ -282,6 +299,13 @@ mod setting {
             $(pub(super) const $name: Setting = Setting { key: $key, flag: $flag, env: $env };)+
             /// The keys that a file may have.
             pub(super) const KEYS: &[&str] = &[$($key),+];
+            /// Those and what is looked for in the environment alone.
+            pub const VARIABLES: &[&str] = &[
+                $($env,)+
+                "GATEWRIGHT_CONFIG",
+                crate::health::FILE,
+                "RUST_LOG",
+            ];
         };
     }
 
@@ -294,6 +318,7 @@ mod setting {
         NAME = "name", "--name", "GATEWRIGHT_NAME";
         LOG = "log", "--log", "GATEWRIGHT_LOG";
         GROUP_COMMIT = "group_commit", "--group-commit", "GATEWRIGHT_GROUP_COMMIT";
+        METRICS = "metrics", "--metrics", "GATEWRIGHT_METRICS";
         CONCURRENCY = "concurrency", "--concurrency", "GATEWRIGHT_CONCURRENCY";
         ZONES = "zones", "--zones", "GATEWRIGHT_ZONES";
         DRAIN_PATIENCE = "drain_patience", "--drain-patience", "GATEWRIGHT_DRAIN_PATIENCE";

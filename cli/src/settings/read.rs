@@ -1,6 +1,6 @@
 //! Finding a setting, reading it, and collecting what is wrong.
 
-use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use gatewright_policy::document::Period;
 use gatewright_schemas::Zone;
@@ -62,6 +62,11 @@ impl Reader {
         };
         let (file, faults) = file::read(&path, origin, super::setting::KEYS);
         Self { file, faults }
+    }
+
+    /// The file, where one was named and could be read.
+    pub(super) fn file(&self) -> Option<&str> {
+        self.file.path()
     }
 
     /// The setting, where it stands somewhere and can be read.
@@ -180,6 +185,15 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     } else {
         Err(format!("`{}` does not begin with `/`", shown(text)))
     }
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "`{}` is no address with a port, such as 127.0.0.1:9464 or [::]:9464",
+            shown(text)
+        )
+    })
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {

@@ -11,6 +11,7 @@
 
 mod audit;
 mod demo;
+mod deployment;
 mod dev;
 mod doctor;
 mod keys;

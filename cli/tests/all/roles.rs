@@ -1,10 +1,32 @@
 //! The roles by themselves: they wait for what is not there yet, and stop in order.
 
-use std::process::Stdio;
+use std::{
+    io::{Read as _, Write as _},
+    process::Stdio,
+};
 
 use rustix::process::Signal;
 
 use crate::support::{Fleet, Running, eventually, gatewright, run};
+
+/// An address of the loopback where nobody serves.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// The whole answer to an HTTP request.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
 
 #[test]
 fn a_worker_waits_for_its_fleet_takes_runs_and_drains() {
@@ -21,9 +43,12 @@ fn a_worker_waits_for_its_fleet_takes_runs_and_drains() {
         Running { child }
     };
     let ask = |arguments: &[&str], input: &str| run(fleet.administrator(arguments), input);
+    let (at_worker, at_dispatcher) = (free_address(), free_address());
     // Nothing of the fleet `blue` exists yet.
     let mut worker = spawn(&[
         "worker",
+        "--metrics",
+        &at_worker,
         "--name",
         "worker-blue",
         "--zones",
@@ -33,7 +58,7 @@ fn a_worker_waits_for_its_fleet_takes_runs_and_drains() {
     ]);
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(worker.child.try_wait().unwrap().is_none(), "it waits");
-    let mut dispatcher = spawn(&["dispatcher", "--name", "d-1"]);
+    let mut dispatcher = spawn(&["dispatcher", "--name", "d-1", "--metrics", &at_dispatcher]);
     let listed = eventually("the worker signs on", || {
         let list = ask(&["worker", "list", "--prefix", "blue", "--json"], "");
         match list.code {
@@ -56,12 +81,27 @@ fn a_worker_waits_for_its_fleet_takes_runs_and_drains() {
     .ends(0);
     assert_eq!(done.json()["status"], "succeeded");
 
+    let told = get(&at_worker, "/metrics");
+    for line in [
+        r#"gatewright_decisions_total{category="tool",decision="allow",reason="default_allow",blocked="false"} 1"#,
+        r#"gatewright_gate_seconds_count{category="tool"} 1"#,
+        r#"gatewright_events_total{type="run.completed"} 1"#,
+        "gatewright_runs_held 0",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line}\n{told}");
+    }
+    assert!(get(&at_worker, "/health").starts_with("HTTP/1.1 200 OK"));
+    let told = get(&at_dispatcher, "/metrics");
+    let lane = r#"gatewright_queue_waiting{zone="high_stakes",lane="interactive"} 0"#;
+    assert!(told.contains(lane), "{told}");
+
     worker.signal(Signal::TERM);
     assert_eq!(worker.ended(), 0);
     dispatcher.signal(Signal::INT);
     assert_eq!(dispatcher.ended(), 0);
     let mut log = String::new();
-    std::io::Read::read_to_string(&mut worker.child.stderr.take().unwrap(), &mut log).unwrap();
+    let stderr = worker.child.stderr.as_mut().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
     let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
     assert_eq!(first["level"], "INFO", "{log}");
     let list = ask(&["worker", "list", "--prefix", "blue", "--json"], "")

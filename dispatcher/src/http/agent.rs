@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use gatewright_schemas::{Command, KeyRole};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,22 +21,24 @@ use super::{
     request::{Asked, Body, Where, accepted, asked, existing, give, read},
 };
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct StepBody {
+pub(super) struct StepBody {
     /// What people call it.
     #[serde(default)]
+    #[schemars(length(max = 200))]
     title: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CompleteBody {
+pub(super) struct CompleteBody {
     /// Whether the agent did what it was to do.
     #[serde(default = "yes")]
     succeeded: bool,
     /// Why, for a person.
     #[serde(default)]
+    #[schemars(length(max = 2000))]
     reason: Option<String>,
 }
 

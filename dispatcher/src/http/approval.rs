@@ -8,6 +8,7 @@ use axum::{
 };
 use gatewright_schemas::{ApprovalId, Command, KeyRole, Timestamp, WorkspaceId};
 use gatewright_store::approval::{self, Approval, Place};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,42 +16,48 @@ use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, accepted, asked, existing, give, limit_of, named, page, read},
+    request::{
+        Asked, Body, MOST_PAGE, Page, accepted, asked, existing, give, limit_of, named, page, read,
+    },
 };
 
 /// Which approvals are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     status: Option<Wanted>,
+    /// The `next` of the page before.
+    #[schemars(regex(pattern = r"^[0-9]{1,18}\.[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){4}$"))]
     after: Option<String>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Wanted {
+pub(super) enum Wanted {
     /// Those that somebody has to decide, the most urgent first.
     Waiting,
     /// Whatever became of them, the latest first.
     All,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ApproveBody {
+pub(super) struct ApproveBody {
     /// Why, for a person.
     #[serde(default)]
     reason: Option<String>,
     /// For how long like calls may go without asking, in seconds.
     #[serde(default)]
+    #[schemars(range(min = 1))]
     remember_s: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct DenyBody {
+pub(super) struct DenyBody {
     /// Why, for a person.
     #[serde(default)]
     reason: Option<String>,
@@ -61,7 +68,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Approval>>, Problem> {
     let query = asked(query)?;
     let workspace = caller.workspace_or_all(query.workspace)?;
     let (workspace, limit) = (workspace.as_ref(), limit_of(query.limit)?);
@@ -73,7 +80,7 @@ pub(super) async fn list(
     } else {
         approval::list(tables, workspace, place, limit).await?
     };
-    Ok(page(&found, limit, |last| {
+    Ok(page(found, limit, |last| {
         let at = if is_waiting {
             last.expires_at
         } else {
@@ -88,6 +95,8 @@ fn place(cursor: &str) -> Result<Place, Problem> {
     let parts = cursor.split_once('.');
     let place = parts.and_then(|(at, id)| {
         let approval: ApprovalId = id.parse().ok()?;
+        // Workspace, run, step, call, and the number of the request.
+        (approval.as_str().split('.').count() == 5).then_some(())?;
         Some(Place {
             at: Timestamp::from_micros(at.parse().ok()?),
             approval_id: approval.to_string(),
@@ -170,7 +179,16 @@ mod tests {
         let found = place("1700000000000000.acme.r.1.1.a1").unwrap();
         assert_eq!(found.at.as_micros(), 1_700_000_000_000_000);
         assert_eq!(found.approval_id, "acme.r.1.1.a1");
-        for bad in ["", "1", "x.acme", "1.", "1.a b", "1.'"] {
+        for bad in [
+            "",
+            "1",
+            "x.acme",
+            "1.",
+            "1.a b",
+            "1.'",
+            "0.5",
+            "1.acme.r.1.1",
+        ] {
             assert!(place(bad).is_err(), "{bad}");
         }
     }

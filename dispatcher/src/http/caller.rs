@@ -1,6 +1,6 @@
 //! Who asks, by the key that the request carries, and what that key is good for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     extract::FromRequestParts,
@@ -31,11 +31,16 @@ impl FromRequestParts<Arc<Api>> for Caller {
             None => None,
         };
         // A wrong key, a revoked one and none at all are answered alike.
-        known.map(Self).ok_or_else(|| {
+        let key = known.ok_or_else(|| {
             let detail =
                 "a key is needed: `Authorization: Bearer gw_…`; `gatewright key create` makes one";
             Problem::new(StatusCode::UNAUTHORIZED, detail)
-        })
+        })?;
+        if !api.rates.allow(&key.id, Instant::now()) {
+            let detail = "this key makes more requests than it may";
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
+        }
+        Ok(Self(key))
     }
 }
 
@@ -64,6 +69,16 @@ impl Caller {
         Err(Problem::forbidden(format!(
             "this needs a key with the role `{role}`"
         )))
+    }
+
+    /// An error unless the key is good for all workspaces: what is asked for concerns them all.
+    pub(super) fn must_be_the_fleets(&self) -> Result<(), Problem> {
+        match &self.0.workspace_id {
+            None => Ok(()),
+            Some(own) => Err(Problem::forbidden(format!(
+                "this concerns every workspace, and the key is good for `{own}` only"
+            ))),
+        }
     }
 
     /// The workspace that is meant: the key's own, or the one that is asked for where the key is good for all.

@@ -17,16 +17,16 @@ use axum::{
 };
 use futures::{Stream, StreamExt as _, stream};
 use gatewright_bus::follow::Follow;
-use gatewright_schemas::{RunStatus, StoredCommit, WorkspaceId};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use gatewright_schemas::{RunStatus, StoredCommit, Timestamp, WorkspaceId, WriterId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, asked, existing, limit_of},
+    request::{Asked, MOST_PAGE, Page, asked, existing, limit_of},
 };
 
 /// How long a tail lasts.
@@ -35,22 +35,24 @@ const MOST_TAIL: Duration = Duration::from_mins(5);
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 /// Which events are shown.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Shown {
     workspace: Option<WorkspaceId>,
     /// The sequence of the last commit that was seen.
     after: Option<u64>,
     /// Commits at most.
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 
 /// From where on a run is followed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tailed {
     workspace: Option<WorkspaceId>,
     /// The id of the last event that was seen.
+    #[schemars(regex(pattern = r"^[0-9]{1,18}\.[0-9]{1,9}$"))]
     after: Option<String>,
 }
 
@@ -60,7 +62,7 @@ pub(super) async fn events(
     caller: Caller,
     Path(run): Path<String>,
     query: Asked<Shown>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Line>>, Problem> {
     let query = asked(query)?;
     let workspace = caller.workspace(query.workspace)?;
     let (run, _) = existing(&api, &workspace, &run).await?;
@@ -72,25 +74,41 @@ pub(super) async fn events(
         .await?;
     let last = commits.last().filter(|_| commits.len() == limit);
     let next = last.map(|stored| stored.sequence.to_string());
-    let items: Vec<Value> = commits
+    let items = commits
         .iter()
         .flat_map(lines)
         .map(|(_, line)| line)
         .collect();
-    Ok(Json(json!({ "items": items, "next": next })))
+    Ok(Json(Page { items, next }))
+}
+
+/// An event and where it stands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Line {
+    /// Sequence of its commit in the stream.
+    stream_sequence: u64,
+    /// Its place in the commit, from 1.
+    place: u32,
+    /// When the stream stored it.
+    stored_at: Timestamp,
+    /// The credential that wrote it.
+    writer: WriterId,
+    /// The attempt at the run in which it was made.
+    attempt: u32,
+    event: gatewright_schemas::Event,
 }
 
 /// The events of a commit, each with its place in it, as `gatewright run events --json` shows them.
-fn lines(stored: &StoredCommit) -> impl Iterator<Item = (Seen, Value)> {
+fn lines(stored: &StoredCommit) -> impl Iterator<Item = (Seen, Line)> {
     stored.commit.events.iter().zip(1..).map(|(event, place)| {
-        let line = json!({
-            "stream_sequence": stored.sequence,
-            "place": place,
-            "stored_at": stored.stored_at,
-            "writer": stored.writer,
-            "attempt": stored.commit.attempt,
-            "event": event,
-        });
+        let line = Line {
+            stream_sequence: stored.sequence,
+            place,
+            stored_at: stored.stored_at,
+            writer: stored.writer.clone(),
+            attempt: stored.commit.attempt,
+            event: event.clone(),
+        };
         let seen = Seen {
             sequence: stored.sequence,
             place,
@@ -204,11 +222,13 @@ impl Tail {
             if seen <= self.seen {
                 continue;
             }
-            let kind = line.pointer("/event/event_type").and_then(Value::as_str);
+            let Ok(data) = serde_json::to_string(&line) else {
+                continue;
+            };
             let event = Event::default()
                 .id(format!("{}.{}", seen.sequence, seen.place))
-                .event(kind.unwrap_or("event"))
-                .data(line.to_string());
+                .event(line.event.event_type.as_str())
+                .data(data);
             self.ready.push_back(event);
         }
         self.has_ended |= stored.status.is_some_and(RunStatus::is_terminal);

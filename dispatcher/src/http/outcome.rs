@@ -7,6 +7,7 @@ use gatewright_schemas::{
     ApprovalId, ErrorInfo, EventBody, ReasonCode, RunId, RunStatus, Stage, StepId, StoredCommit,
     Timestamp, ToolCallId, ToolCallStatus, WorkspaceId, event::UnreadableEvent,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +24,7 @@ pub(super) enum Until {
 }
 
 /// A tool call, as far as it has come.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(super) struct Outcome {
     pub(super) workspace_id: WorkspaceId,
     pub(super) run_id: RunId,

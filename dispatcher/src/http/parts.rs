@@ -7,24 +7,29 @@ use axum::{
     extract::{Path, State},
 };
 use gatewright_schemas::{RunId, WorkspaceId};
-use gatewright_store::{decision, step, tool_call};
+use gatewright_store::{
+    decision::{self, Decision},
+    step::{self, Step},
+    tool_call::{self, ToolCall},
+};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, asked, existing, limit_of, page},
+    request::{Asked, MOST_PAGE, Page, asked, existing, limit_of, page},
 };
 
 /// Which of them are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     /// The `next` of the page before.
     after: Option<String>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 
@@ -70,12 +75,12 @@ pub(super) async fn steps(
     caller: Caller,
     Path(run): Path<String>,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Step>>, Problem> {
     let wanted = wanted(&api, &caller, &run, query).await?;
     let after = wanted.after(0, |text| text.parse().ok())?;
     let limit = wanted.limit;
     let found = step::of_run(api.tables()?, &wanted.workspace, &wanted.run, after, limit).await?;
-    Ok(page(&found, limit, |step| step.number.to_string()))
+    Ok(page(found, limit, |step| step.number.to_string()))
 }
 
 /// A page of the run's tool calls, in order, with their inputs and outputs.
@@ -84,7 +89,7 @@ pub(super) async fn tool_calls(
     caller: Caller,
     Path(run): Path<String>,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<ToolCall>>, Problem> {
     let wanted = wanted(&api, &caller, &run, query).await?;
     let after = wanted.after((0, 0), |text| {
         let (step, call) = text.split_once('.')?;
@@ -93,7 +98,7 @@ pub(super) async fn tool_calls(
     let limit = wanted.limit;
     let found =
         tool_call::of_run(api.tables()?, &wanted.workspace, &wanted.run, after, limit).await?;
-    Ok(page(&found, limit, |call| {
+    Ok(page(found, limit, |call| {
         format!("{}.{}", call.step_number, call.call_number)
     }))
 }
@@ -104,11 +109,11 @@ pub(super) async fn decisions(
     caller: Caller,
     Path(run): Path<String>,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Decision>>, Problem> {
     let wanted = wanted(&api, &caller, &run, query).await?;
     let after = wanted.after(0, |text| text.parse().ok())?;
     let limit = wanted.limit;
     let found =
         decision::of_run(api.tables()?, &wanted.workspace, &wanted.run, after, limit).await?;
-    Ok(page(&found, limit, |decision| decision.seq.to_string()))
+    Ok(page(found, limit, |decision| decision.seq.to_string()))
 }

@@ -7,7 +7,25 @@ use axum::{
 use gatewright_bus::{LoadError, layout::LayoutError, request::RequestError};
 use gatewright_schemas::{ReasonCode, Violation, event::UnreadableEvent};
 use gatewright_store::StoreError;
+use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
+
+/// A problem as it is written (RFC 9457). Some have further members.
+#[derive(Debug, JsonSchema)]
+#[expect(dead_code, reason = "it describes what `IntoResponse` writes")]
+pub(super) struct Document {
+    /// `urn:gatewright:reason:CODE`, or `about:blank`.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    status: u16,
+    /// What is wrong, for a person.
+    detail: String,
+    /// The fleet's own code, where it refused.
+    reason_code: Option<ReasonCode>,
+    /// What is wrong, place by place.
+    violations: Option<Vec<Violation>>,
+}
 
 /// What went wrong, for the caller.
 #[derive(Debug)]
@@ -186,7 +204,7 @@ impl From<UnreadableEvent> for Problem {
 impl From<LayoutError> for Problem {
     fn from(error: LayoutError) -> Self {
         tracing::warn!(%error, "a request met an error");
-        Self::unavailable("the keys cannot be read now")
+        Self::unavailable("what the fleet keeps in NATS cannot be read now")
     }
 }
 

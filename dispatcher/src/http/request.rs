@@ -14,8 +14,8 @@ use axum::{
 use gatewright_schemas::{
     Command, CommandMessage, Reply, RunId, RunStatus, StoredCommit, WorkspaceId,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
 
 use super::{Api, caller::Caller, problem::Problem};
 
@@ -24,13 +24,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// Items of a page, where the caller does not say.
 const PAGE: u32 = 50;
 /// Items of a page at most.
-const MOST_PAGE: u32 = 500;
+pub(super) const MOST_PAGE: u32 = 500;
 
 /// What a request's body is read as.
 pub(super) type Body = Result<Bytes, BytesRejection>;
 
 /// Which workspace is meant.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Where {
     pub(super) workspace: Option<WorkspaceId>,
@@ -146,13 +146,18 @@ pub(super) fn limit_of(wanted: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
+/// A page of a list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Page<T> {
+    /// Its items, in the order of the list.
+    pub(super) items: Vec<T>,
+    /// The `after` of the next page; absent at the end.
+    pub(super) next: Option<String>,
+}
+
 /// A page of a list, and the cursor to go on behind it: `cursor` of its last item, where there may be more.
-pub(super) fn page<T: Serialize>(
-    items: &[T],
-    limit: u32,
-    cursor: impl Fn(&T) -> String,
-) -> Json<Value> {
+pub(super) fn page<T>(items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Json<Page<T>> {
     let is_full = u32::try_from(items.len()) == Ok(limit);
     let next = items.last().filter(|_| is_full).map(cursor);
-    Json(json!({ "items": items, "next": next }))
+    Json(Page { items, next })
 }

@@ -9,8 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use gatewright_schemas::{Command, KeyRole, Lane, Reply, RunId, RunStatus, WorkspaceId, Zone};
-use gatewright_store::run::{self, Filter};
-use serde::Deserialize;
+use gatewright_store::run::{self, Filter, Run};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -18,36 +19,41 @@ use super::{
     caller::Caller,
     problem::Problem,
     request::{
-        Asked, Body, PATIENCE, Where, accepted, asked, bytes, existing, give, limit_of, page, read,
+        Asked, Body, MOST_PAGE, PATIENCE, Page, Where, accepted, asked, bytes, existing, give,
+        limit_of, page, read,
     },
 };
 
 /// Which runs are listed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
     /// Words separated by commas.
+    #[schemars(regex(
+        pattern = r"^(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected)(,(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected))*$"
+    ))]
     status: Option<String>,
     zone: Option<Zone>,
     lane: Option<Lane>,
     after: Option<i64>,
+    #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
 
 /// How many runs are looked through for those of a zone or lane, before the page is cut.
 const MOST_SEARCHED: u32 = 5_000;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CancelBody {
+pub(super) struct CancelBody {
     #[serde(default)]
     reason: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RetryBody {
+pub(super) struct RetryBody {
     #[serde(default)]
     new_run_id: Option<RunId>,
 }
@@ -116,7 +122,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     query: Asked<Listed>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Run>>, Problem> {
     let query = asked(query)?;
     let words = query.status.as_deref().unwrap_or_default().split(',');
     let statuses: Result<Vec<RunStatus>, _> = words
@@ -140,11 +146,9 @@ pub(super) async fn list(
         filter.from = reached.unwrap_or(0);
     }
     let runs = run::list(tables, &filter).await?;
-    let Json(mut answer) = page(&runs, limit, |run| run.created_sequence.to_string());
-    if let (Value::Null, Some(reached)) = (&answer["next"], reached) {
-        answer["next"] = reached.to_string().into();
-    }
-    Ok(Json(answer))
+    let Json(mut found) = page(runs, limit, |run| run.created_sequence.to_string());
+    found.next = found.next.or(reached.map(|reached| reached.to_string()));
+    Ok(Json(found))
 }
 
 /// A run: where it stands as the stream says, and all else as the read tables have it by now.
@@ -204,11 +208,25 @@ pub(super) async fn retry(
     answer(&workspace, reply, StatusCode::CREATED)
 }
 
+/// A run that was submitted, ended or begun anew.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Answer {
+    workspace_id: WorkspaceId,
+    run_id: RunId,
+    /// Where it stands.
+    status: Option<RunStatus>,
+    /// The new run, where one was begun anew.
+    created: Option<String>,
+}
+
 /// The dispatcher's answer; a refusal is a problem.
 fn answer(workspace: &WorkspaceId, reply: Reply, ok: StatusCode) -> Result<Response, Problem> {
     let (run_id, status, created) = accepted(reply)?;
-    let body = json!({
-        "workspace_id": workspace, "run_id": run_id, "status": status, "created": created,
-    });
-    Ok((ok, Json(body)).into_response())
+    let answer = Answer {
+        workspace_id: workspace.clone(),
+        run_id,
+        status,
+        created,
+    };
+    Ok((ok, Json(answer)).into_response())
 }

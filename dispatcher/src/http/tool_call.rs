@@ -14,6 +14,7 @@ use gatewright_schemas::{
     ApprovalId, Command, KeyRole, ReasonCode, RunId, StepId, ToolCallId, ToolCallStatus,
     WorkspaceId,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -27,16 +28,18 @@ use super::{
 };
 
 /// A call as it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CallBody {
+pub(super) struct CallBody {
     /// The tool's name.
+    #[schemars(length(min = 1, max = 200))]
     tool: String,
     /// Its input.
     #[serde(default = "nothing")]
     input: Value,
     /// `use_default` or `require_escalated`.
     #[serde(default)]
+    #[schemars(length(max = 200))]
     sandbox_permissions: Option<String>,
     /// On whose authority, where that is not the run's own.
     #[serde(default)]

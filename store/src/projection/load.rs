@@ -9,7 +9,7 @@ use super::{
     ApprovalRow, Batch, CapabilityTokenRow, EgressRow, PrincipalRow, RememberedApprovalRow, RunRow,
     StepRow, ToolCallRow, batch::RunRows,
 };
-use crate::StoreError;
+use crate::{StoreError, reading::Reading};
 
 /// The rows that a fold will touch and that the batch lacks, by their keys.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -28,32 +28,12 @@ pub struct Needs {
     pub remembered: Vec<(WorkspaceId, RememberedApprovalId)>,
 }
 
-const READING: &str = "read the rows that the fold continues";
-
-/// What a column holds, read as the type it was written from.
-fn read<T: std::str::FromStr>(column: &'static str, text: &str) -> Result<T, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::unreadable(READING, column, text))
-}
-
-fn read_optional<T: std::str::FromStr>(
-    column: &'static str,
-    text: Option<String>,
-) -> Result<Option<T>, StoreError> {
-    text.map(|text| read(column, &text)).transpose()
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(
-    column: &'static str,
-    text: &str,
-) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|_| StoreError::unreadable(READING, column, text))
-}
+const READING: Reading = Reading("read the rows that the fold continues");
 
 fn read_digest(column: &'static str, bytes: &[u8]) -> Result<[u8; 32], StoreError> {
     bytes
         .try_into()
-        .map_err(|_| StoreError::unreadable(READING, column, "another length than a digest's"))
+        .map_err(|_| READING.unreadable(column, "another length than a digest's"))
 }
 
 fn columns<'a, A: AsRef<str> + 'a, B: AsRef<str> + 'a>(
@@ -108,7 +88,7 @@ async fn runs(
     )
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     for row in rows {
         let run = RunRow {
             created_sequence: row.created_sequence,
@@ -126,25 +106,23 @@ async fn runs(
             succeeded_calls: row.succeeded_calls,
             failed_calls: row.failed_calls,
             denied_calls: row.denied_calls,
-            workspace_id: read("workspace_id", &row.workspace_id)?,
-            run_id: read("run_id", &row.run_id)?,
-            status: read("status", &row.status)?,
-            zone: read("zone", &row.zone)?,
-            lane: read_optional("lane", row.lane)?,
-            worker: read_optional("worker", row.worker)?,
+            workspace_id: READING.text("workspace_id", &row.workspace_id)?,
+            run_id: READING.text("run_id", &row.run_id)?,
+            status: READING.text("status", &row.status)?,
+            zone: READING.text("zone", &row.zone)?,
+            lane: READING.optional("lane", row.lane.as_deref())?,
+            worker: READING.optional("worker", row.worker.as_deref())?,
             principal_id: row.principal_id,
             capability_token_id: row.capability_token_id,
-            retry_of: read_optional("retry_of", row.retry_of)?,
-            waiting_approval_id: read_optional("waiting_approval_id", row.waiting_approval_id)?,
+            retry_of: READING.optional("retry_of", row.retry_of.as_deref())?,
+            waiting_approval_id: READING
+                .optional("waiting_approval_id", row.waiting_approval_id.as_deref())?,
             title: row.title,
             room_id: row.room_id,
             thread_id: row.thread_id,
             correlation_id: row.correlation_id,
             requested_run_id: row.requested_run_id,
-            error: row
-                .error
-                .map(|text| read_json("error", &text))
-                .transpose()?,
+            error: READING.optional_json("error", row.error.as_deref())?,
         };
         batch.runs.insert(RunRows::new(run, true));
     }
@@ -175,16 +153,16 @@ async fn steps(
     )
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     for row in rows {
         let step = StepRow {
             created_at: row.created_at.into(),
             ended_at: row.ended_at.map(Into::into),
             number: row.number,
-            workspace_id: read("workspace_id", &row.workspace_id)?,
-            run_id: read("run_id", &row.run_id)?,
-            step_id: read("step_id", &row.step_id)?,
-            status: read("status", &row.status)?,
+            workspace_id: READING.text("workspace_id", &row.workspace_id)?,
+            run_id: READING.text("run_id", &row.run_id)?,
+            step_id: READING.text("step_id", &row.step_id)?,
+            status: READING.text("status", &row.status)?,
             title: row.title,
         };
         if let Some(run) = batch.runs.peek(&step.workspace_id, &step.run_id) {
@@ -216,7 +194,7 @@ async fn calls(
     )
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     for row in rows {
         let call = ToolCallRow {
             requested_at: row.requested_at.into(),
@@ -230,21 +208,18 @@ async fn calls(
             invocations: row.invocations,
             executions: row.executions,
             idempotent: row.idempotent,
-            workspace_id: read("workspace_id", &row.workspace_id)?,
-            run_id: read("run_id", &row.run_id)?,
-            tool_call_id: read("tool_call_id", &row.tool_call_id)?,
-            status: read("status", &row.status)?,
-            effect: read_optional("effect", row.effect)?,
-            approval_id: read_optional("approval_id", row.approval_id)?,
+            workspace_id: READING.text("workspace_id", &row.workspace_id)?,
+            run_id: READING.text("run_id", &row.run_id)?,
+            tool_call_id: READING.text("tool_call_id", &row.tool_call_id)?,
+            status: READING.text("status", &row.status)?,
+            effect: READING.optional("effect", row.effect.as_deref())?,
+            approval_id: READING.optional("approval_id", row.approval_id.as_deref())?,
             tool_name: row.tool_name,
             input_digest: row
                 .input_digest
                 .map(|bytes| read_digest("input_digest", &bytes))
                 .transpose()?,
-            error: row
-                .error
-                .map(|text| read_json("error", &text))
-                .transpose()?,
+            error: READING.optional_json("error", row.error.as_deref())?,
         };
         if let Some(run) = batch.runs.peek(&call.workspace_id, &call.run_id) {
             run.calls.admit(call);
@@ -271,7 +246,7 @@ async fn approvals(
     )
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     for row in rows {
         let approval = ApprovalRow {
             requested_at: row.requested_at.into(),
@@ -279,23 +254,23 @@ async fn approvals(
             decided_at: row.decided_at.map(Into::into),
             used_at: row.used_at.map(Into::into),
             requested_seq: row.requested_seq,
-            workspace_id: read("workspace_id", &row.workspace_id)?,
-            run_id: read("run_id", &row.run_id)?,
-            approval_id: read("approval_id", &row.approval_id)?,
-            tool_call_id: read("tool_call_id", &row.tool_call_id)?,
-            status: read("status", &row.status)?,
-            question: read_json("question", &format!("{:?}", row.question))?,
-            reason_code: read_optional("reason_code", row.reason_code)?,
-            principal_id: read_optional("principal_id", row.principal_id)?,
+            workspace_id: READING.text("workspace_id", &row.workspace_id)?,
+            run_id: READING.text("run_id", &row.run_id)?,
+            approval_id: READING.text("approval_id", &row.approval_id)?,
+            tool_call_id: READING.text("tool_call_id", &row.tool_call_id)?,
+            status: READING.text("status", &row.status)?,
+            question: READING.json("question", &format!("{:?}", row.question))?,
+            reason_code: READING.optional("reason_code", row.reason_code.as_deref())?,
+            principal_id: READING.optional("principal_id", row.principal_id.as_deref())?,
             tool_name: row.tool_name,
             decided_by: row.decided_by,
             reason: row.reason,
             definition_digest: read_digest("definition_digest", &row.definition_digest)?,
             input_digest: read_digest("input_digest", &row.input_digest)?,
-            input: read_json("input", &row.input)?,
+            input: READING.json("input", &row.input)?,
             approvers: row.approvers,
-            votes: read_json("votes", &row.votes)?,
-            asked: read_json("asked", &row.asked)?,
+            votes: READING.json("votes", &row.votes)?,
+            asked: READING.json("asked", &row.asked)?,
             remember_s: row.remember_s,
         };
         if let Some(run) = batch.runs.peek(&approval.workspace_id, &approval.run_id) {
@@ -326,7 +301,7 @@ async fn egress(
     )
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     for row in rows {
         let request = EgressRow {
             requested_at: row.requested_at.into(),
@@ -336,19 +311,16 @@ async fn egress(
             hop: row.hop,
             requests: row.requests,
             http_status: row.http_status,
-            workspace_id: read("workspace_id", &row.workspace_id)?,
-            run_id: read("run_id", &row.run_id)?,
-            tool_call_id: read("tool_call_id", &row.tool_call_id)?,
-            status: read("status", &row.status)?,
+            workspace_id: READING.text("workspace_id", &row.workspace_id)?,
+            run_id: READING.text("run_id", &row.run_id)?,
+            tool_call_id: READING.text("tool_call_id", &row.tool_call_id)?,
+            status: READING.text("status", &row.status)?,
             method: row.method,
             action_type: row.action_type,
             host: row.host,
             address: row.address,
             url: row.url,
-            error: row
-                .error
-                .map(|text| read_json("error", &text))
-                .transpose()?,
+            error: READING.optional_json("error", row.error.as_deref())?,
         };
         if let Some(run) = batch.runs.peek(&request.workspace_id, &request.run_id) {
             run.egress.admit(request);
@@ -373,20 +345,22 @@ async fn tokens(
     )
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     for row in rows {
         batch.tokens.admit(CapabilityTokenRow {
             granted_at: row.granted_at.into(),
             valid_until: row.valid_until.map(Into::into),
             revoked_at: row.revoked_at.map(Into::into),
-            workspace_id: read("workspace_id", &row.workspace_id)?,
-            token_id: read("token_id", &row.token_id)?,
-            issued_to_principal_id: read("issued_to_principal_id", &row.issued_to_principal_id)?,
-            granted_by_principal_id: read("granted_by_principal_id", &row.granted_by_principal_id)?,
-            parent_token_id: read_optional("parent_token_id", row.parent_token_id)?,
+            workspace_id: READING.text("workspace_id", &row.workspace_id)?,
+            token_id: READING.text("token_id", &row.token_id)?,
+            issued_to_principal_id: READING
+                .text("issued_to_principal_id", &row.issued_to_principal_id)?,
+            granted_by_principal_id: READING
+                .text("granted_by_principal_id", &row.granted_by_principal_id)?,
+            parent_token_id: READING.optional("parent_token_id", row.parent_token_id.as_deref())?,
             revoked_by: row.revoked_by,
             revoked_reason: row.revoked_reason,
-            scopes: read_json("scopes", &row.scopes)?,
+            scopes: READING.json("scopes", &row.scopes)?,
         });
     }
     Ok(())
@@ -407,13 +381,13 @@ async fn principals(
     )
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     for row in rows {
         batch.principals.admit(PrincipalRow {
             quarantined_at: row.quarantined_at.map(Into::into),
-            workspace_id: read("workspace_id", &row.workspace_id)?,
-            principal_id: read("principal_id", &row.principal_id)?,
-            principal_type: read_optional("principal_type", row.principal_type)?,
+            workspace_id: READING.text("workspace_id", &row.workspace_id)?,
+            principal_id: READING.text("principal_id", &row.principal_id)?,
+            principal_type: READING.optional("principal_type", row.principal_type.as_deref())?,
             actor_id: row.actor_id,
             quarantine_reason: row.quarantine_reason,
             quarantined_by: row.quarantined_by,
@@ -439,17 +413,17 @@ async fn remembered(
     )
     .fetch_all(connection)
     .await
-    .map_err(StoreError::during(READING))?;
+    .map_err(StoreError::during(READING.0))?;
     for row in rows {
         batch.remembered.admit(RememberedApprovalRow {
             remembered_at: row.remembered_at.into(),
             expires_at: row.expires_at.into(),
             revoked_at: row.revoked_at.map(Into::into),
-            workspace_id: read("workspace_id", &row.workspace_id)?,
-            remembered_id: read("remembered_id", &row.remembered_id)?,
-            approval_id: read("approval_id", &row.approval_id)?,
-            principal_id: read("principal_id", &row.principal_id)?,
-            actor: read_json("actor", &row.actor)?,
+            workspace_id: READING.text("workspace_id", &row.workspace_id)?,
+            remembered_id: READING.text("remembered_id", &row.remembered_id)?,
+            approval_id: READING.text("approval_id", &row.approval_id)?,
+            principal_id: READING.text("principal_id", &row.principal_id)?,
+            actor: READING.json("actor", &row.actor)?,
             tool_name: row.tool_name,
             revoked_by: row.revoked_by,
             revoked_reason: row.revoked_reason,
@@ -458,10 +432,10 @@ async fn remembered(
                 .input_digest
                 .map(|bytes| read_digest("input_digest", &bytes))
                 .transpose()?,
-            effect: read("effect", &row.effect)?,
-            hosts: read_json("hosts", &row.hosts)?,
-            findings: read_json("findings", &row.findings)?,
-            approved_by: read_json("approved_by", &row.approved_by)?,
+            effect: READING.text("effect", &row.effect)?,
+            hosts: READING.json("hosts", &row.hosts)?,
+            findings: READING.json("findings", &row.findings)?,
+            approved_by: READING.json("approved_by", &row.approved_by)?,
         });
     }
     Ok(())

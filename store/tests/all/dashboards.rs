@@ -1,7 +1,5 @@
 //! Nobody changes an event, and dashboards only read.
 
-use sqlx::{Connection as _, PgConnection};
-
 use crate::server::{Server, execute};
 
 const ROWS: &str = "insert into events (stream_sequence, place, event_version, attempt, seq, occurred_at, stored_at,
@@ -62,18 +60,7 @@ async fn dashboards_can_read_everything_and_change_nothing() {
     let _store = server.database("shown").await;
     let mut superuser = server.connection("shown").await;
     execute(&mut superuser, ROWS).await.unwrap();
-    execute(
-        &mut superuser,
-        "alter role gatewright_dashboard login password 'shown'",
-    )
-    .await
-    .unwrap();
-    let url = server.postgres.url("shown");
-    let (_, host) = url.rsplit_once('@').unwrap();
-    let mut dashboard =
-        PgConnection::connect(&format!("postgres://gatewright_dashboard:shown@{host}"))
-            .await
-            .unwrap();
+    let mut dashboard = server.dashboard("shown").await;
 
     let relations: Vec<(String, String)> = sqlx::query_as(
         "select relname::text, relkind::text from pg_class

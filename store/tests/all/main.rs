@@ -4,6 +4,7 @@
 
 mod aside;
 mod dashboards;
+mod grafana;
 mod migrations;
 mod old_server;
 mod server;

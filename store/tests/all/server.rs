@@ -44,6 +44,18 @@ impl Server {
         store
     }
 
+    /// A connection of the role that dashboards have, which may only read.
+    pub async fn dashboard(&self, database: &str) -> PgConnection {
+        let mut superuser = self.connection(database).await;
+        let login = "alter role gatewright_dashboard login password 'shown'";
+        execute(&mut superuser, login).await.unwrap();
+        let url = self.postgres.url(database);
+        let (_, host) = url.rsplit_once('@').unwrap();
+        PgConnection::connect(&format!("postgres://gatewright_dashboard:shown@{host}"))
+            .await
+            .unwrap()
+    }
+
     /// A connection of the superuser's.
     pub async fn connection(&self, database: &str) -> PgConnection {
         PgConnection::connect(&self.postgres.url(database))

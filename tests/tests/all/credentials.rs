@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap};
 use futures::{FutureExt as _, StreamExt as _};
-use gatewright_bus::permissions::Role;
-use gatewright_schemas::{RunStatus, WorkspaceId, Zone};
+use gatewright_bus::{clock, permissions::Role};
+use gatewright_projector::aside::{copy_dead_letters, copy_workers};
+use gatewright_schemas::{RunStatus, Timestamp, WorkspaceId, Zone};
+use gatewright_store::{dead_letter, worker};
 use gatewright_tests::{Fleetlet, credentials, eventually, outside::Outsider};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -137,6 +139,37 @@ async fn a_run_goes_through_with_each_role_under_its_own_credential() {
     assert_eq!(fleet.ended(&run).await, RunStatus::Succeeded);
     assert_eq!(fleet.row(&run).await.status, "succeeded");
     fleet.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projectors_credential_suffices_for_what_stands_beside_the_stream() {
+    let fleet = Fleetlet::start(1).await;
+    let reply = fleet.submit_bytes(b"no JSON".to_vec()).await;
+    assert!(
+        matches!(reply, gatewright_schemas::Reply::Refused { .. }),
+        "{reply:?}"
+    );
+    let projector = fleet.join("projector", &Role::Projector).await;
+    let copying = tokio::spawn({
+        let store = fleet.store.clone();
+        async move {
+            tokio::join!(
+                copy_workers(&projector, &store, clock::now),
+                copy_dead_letters(&projector, &store)
+            )
+        }
+    });
+    eventually("both tables have a row", SOON, async || {
+        let long_ago = Timestamp::from_micros(0);
+        let workers = worker::list(&fleet.store, long_ago, 10).await.unwrap();
+        let letters = dead_letter::last_sequence(&fleet.store).await.unwrap();
+        match (workers.as_slice(), letters) {
+            ([worker], 1) if worker.worker_id == "worker-1" => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    })
+    .await;
+    copying.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

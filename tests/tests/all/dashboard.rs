@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use gatewright_schemas::{EventType, KeyRole, RunStatus};
+use gatewright_store::run::Filter;
 use gatewright_tests::{Fleetlet, browser::Browser, http, http::Client, policy, run};
 use serde_json::{Value, json};
 
@@ -187,6 +188,20 @@ async fn runs_are_listed_by_zone_and_lane() {
         assert_eq!(ids, expected, "{query}");
         assert_eq!(page["next"], Value::Null);
     }
+    // A search is bounded by the sequence of the last run that it looks at.
+    let all = Filter::default();
+    let first = fleet.row(&run("b")).await.created_sequence;
+    let reached = gatewright_store::run::reach(&fleet.store, &all, 2).await;
+    assert_eq!(reached.unwrap(), Some(first));
+    let reached = gatewright_store::run::reach(&fleet.store, &all, 4).await;
+    assert_eq!(reached.unwrap(), None, "there are no more than three");
+    let bounded = Filter {
+        from: first,
+        limit: 9,
+        ..all
+    };
+    let found = gatewright_store::run::list(&fleet.store, &bounded).await;
+    assert_eq!(found.unwrap().len(), 2);
     for bad in ["zone=moon", "lane=fast"] {
         vic.get(&format!("/v1/runs?{bad}"))
             .await
@@ -256,6 +271,7 @@ async fn one_parked_run_is_approved_and_completes_another_is_denied_and_hostile_
     fleet.projected().await;
 
     stage.sign_in("ann", KeyRole::Approver).await;
+    stage.go("#/approvals").await;
     browser
         .until("document.querySelectorAll('.card').length === 2")
         .await;
@@ -397,5 +413,122 @@ async fn runs_are_filtered_by_the_address_and_one_is_followed_live_to_its_end() 
     assert_eq!(shown, events, "each event once");
     browser.run("[...document.querySelectorAll('button')].find(b => b.innerText.includes('hash chain')).click()").await;
     browser.shows("The hash chain holds").await;
+    stage.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_counts_what_there_is_and_of_one_workspace_only() {
+    let fleet = Fleetlet::start(1).await;
+    let (to, _serving) = fleet.start_http("http-1").await;
+    fleet.ended_run(&json!({ "run_id": "good" })).await;
+    let unknown = json!({ "run_id": "bad", "input": { "runtime": { "steps": [
+        { "tool_calls": [{ "tool": "exec_command", "input": { "argv": ["ls"] } }] } ] } } });
+    fleet.ended_run(&unknown).await;
+    fleet.apply_policy(&policy::echo_needs_approval()).await;
+    fleet.accepted(&echo("waits", "t", &json!({}))).await;
+    fleet.parked(&run("waits")).await;
+    fleet.projected().await;
+    let key = fleet.key("vic", &[KeyRole::Viewer]).await;
+    let vic = Client { to, key };
+    let key = fleet.key_of_workspace("*", "root", &[KeyRole::Admin]).await;
+    let root = Client { to, key };
+    let key = fleet
+        .key_of_workspace("elsewhere", "eve", &[KeyRole::Admin])
+        .await;
+    let eve = Client { to, key };
+    for client in [&vic, &root] {
+        let found = client.get("/v1/overview?hours=1").await.body;
+        let of = |status: &str| {
+            let states = found["states"].as_array().unwrap();
+            let state = states.iter().find(|one| one["status"] == status).unwrap();
+            state["runs"].as_i64().unwrap()
+        };
+        let counts = ["succeeded", "failed", "waiting_approval", "queued"].map(of);
+        assert_eq!(counts, [1, 1, 1, 0], "{found}");
+        let buckets = found["created"]["buckets"].as_array().unwrap();
+        let runs: i64 = buckets
+            .iter()
+            .map(|one| one["runs"].as_i64().unwrap())
+            .sum();
+        assert_eq!(runs, 3, "{found}");
+        assert_eq!(found["created"]["cut"], false);
+        let reasons: Vec<&str> = found["denials"]["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["reason_code"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            reasons,
+            ["default_deny", "tool_requires_approval"],
+            "{found}"
+        );
+        assert_eq!(found["waiting"]["approvals"], 1);
+        assert_eq!(found["oldest_queued"], json!([]));
+        assert!(found["lag"]["messages"].is_number(), "{found}");
+    }
+    let found = eve.get("/v1/overview").await.body;
+    assert_eq!(found["created"]["buckets"], json!([]), "{found}");
+    assert_eq!(found["denials"]["items"], json!([]));
+    assert_eq!(found["waiting"]["approvals"], 0);
+    eve.get("/v1/overview?workspace=acme")
+        .await
+        .is_problem(403, None);
+    for bad in ["hours=0", "hours=169", "hours=x", "days=1"] {
+        vic.get(&format!("/v1/overview?{bad}"))
+            .await
+            .is_problem(400, None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_opens_fits_a_phone_and_a_desk_and_complains_of_nothing() {
+    let Some(stage) = Stage::set().await else {
+        return;
+    };
+    let (fleet, browser) = (&stage.fleet, &stage.browser);
+    fleet.register("p-reporter").await;
+    fleet.ended_run(&json!({ "run_id": "good" })).await;
+    fleet
+        .submit(&json!({ "run_id": "odd", "title": 5, HOSTILE: HOSTILE }))
+        .await;
+    fleet.projected().await;
+    stage.sign_in("root", KeyRole::Admin).await;
+    for (hash, shown) in [
+        ("#/overview", "Worker slots in use"),
+        ("#/runs", "good"),
+        ("#/approvals", "Nothing waits for a decision."),
+        ("#/policy", "mode = \"enforce\""),
+        ("#/capabilities", "p-reporter"),
+        ("#/workers", "worker-1"),
+        ("#/dead-letters", "submission_invalid"),
+        ("#/nowhere", "There is no such page"),
+    ] {
+        stage.go(hash).await;
+        browser.shows(shown).await;
+        for (width, is_dark) in [(390, true), (1280, false)] {
+            browser.look(width, is_dark).await;
+            let wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(browser.run(wide).await, 0, "{hash} at {width}");
+        }
+        let headings = browser
+            .run("return document.querySelectorAll('h1').length")
+            .await;
+        assert_eq!(headings, 1, "{hash}");
+        let focus = "return document.activeElement.tagName";
+        assert_eq!(
+            browser.run(focus).await,
+            "H1",
+            "{hash}: a page begins at its heading"
+        );
+    }
+    stage.go("#/overview").await;
+    browser
+        .until("document.querySelector('.chart svg .bar[data-state=succeeded]')")
+        .await;
+    let told = browser
+        .run("return document.querySelector('.chart svg').getAttribute('aria-label')")
+        .await;
+    assert!(told.as_str().unwrap().contains("1 succeeded"), "{told}");
     stage.is_clean().await;
 }

@@ -22,20 +22,6 @@ fn echoes(id: &str) -> Value {
     ] } } })
 }
 
-/// Every item of a list, one a page.
-async fn all(client: &Client, path: &str) -> Vec<Value> {
-    let (mut items, mut after) = (Vec::new(), String::new());
-    loop {
-        let page = client.get(&format!("{path}?limit=1{after}")).await;
-        assert_eq!(page.status, 200, "{page:?}");
-        items.extend(page.body["items"].as_array().unwrap().iter().cloned());
-        match page.body["next"].as_str() {
-            Some(next) => after = format!("&after={next}"),
-            None => return items,
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runs_steps_calls_decisions_and_events_come_page_by_page() {
     let fleet = Fleetlet::start(1).await;
@@ -46,14 +32,14 @@ async fn a_runs_steps_calls_decisions_and_events_come_page_by_page() {
     let field = |items: Vec<Value>, name: &str| -> Vec<Value> {
         items.iter().map(|item| item[name].clone()).collect()
     };
-    let steps = all(&vera, "/v1/runs/parts/steps").await;
+    let steps = vera.all("/v1/runs/parts/steps").await;
     assert_eq!(field(steps, "title"), [json!("one"), json!("two")]);
-    let calls = all(&vera, "/v1/runs/parts/toolcalls").await;
+    let calls = vera.all("/v1/runs/parts/toolcalls").await;
     let said: Vec<&Value> = calls.iter().map(|call| &call["output"]["say"]).collect();
     assert_eq!(said, [1, 2, 3, 4]);
-    let decisions = all(&vera, "/v1/runs/parts/decisions").await;
+    let decisions = vera.all("/v1/runs/parts/decisions").await;
     assert_eq!(field(decisions, "decision"), vec![json!("allow"); 4]);
-    let events = all(&vera, "/v1/runs/parts/events").await;
+    let events = vera.all("/v1/runs/parts/events").await;
     let types: Vec<&str> = events
         .iter()
         .map(|e| e["event"]["event_type"].as_str().unwrap())

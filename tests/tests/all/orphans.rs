@@ -43,3 +43,27 @@ async fn an_orphan_is_found_behind_any_number_of_runs_that_stand_still_for_a_rea
     }
     fleet.audit().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_is_found_though_wake_ups_of_others_have_waited_as_long() {
+    let fleet = Fleetlet::start(0).await;
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let queue = outsider.jetstream.get_stream("QUEUE").await.unwrap();
+    for id in ["before", "lost", "after"] {
+        fleet.accepted(&json!({ "run_id": id })).await;
+        if id == "lost" {
+            let last = queue.direct_get_last_for_subject("fleet.queue.>").await;
+            let sequence = last.unwrap().sequence;
+            assert!(queue.delete_message(sequence).await.unwrap());
+        }
+    }
+    fleet.projected().await;
+    let mender = fleet.mender().await;
+    wake_orphans(&mender, &fleet.store, clock::now().plus(LATER))
+        .await
+        .unwrap();
+    assert_eq!(outsider.count("QUEUE").await, 3, "the lost one is woken");
+    let woken = queue.direct_get_last_for_subject("fleet.queue.>").await;
+    let wake: Value = serde_json::from_slice(&woken.unwrap().payload).unwrap();
+    assert_eq!(wake["run_id"], "lost");
+}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gatewright_bus::presence::Presence;
-use gatewright_schemas::{EventType, RunStatus};
+use gatewright_schemas::{EventType, Lane, RunStatus, Wake, Zone};
 use gatewright_tests::{Fleetlet, eventually, outside::Outsider, run, upstream::Upstream};
 use serde_json::json;
 
@@ -181,5 +181,33 @@ async fn a_hanging_worker_does_not_delay_the_takeover_of_a_dead_ones_runs() {
     assert!(killed.elapsed() < Duration::from_secs(10));
     let cancel = gatewright_schemas::Command::Cancel { reason: None };
     fleet.command(&id, cancel).await;
+    fleet.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_somebody_holds_is_not_taken_over_whatever_woke_it() {
+    let fleet = Fleetlet::start(1).await;
+    let slow = json!({ "run_id": "held", "input": { "runtime": { "steps": [
+        { "tool_calls": [{ "tool": "runtime.echo", "input": { "delay_ms": 3_000 } }] } ] } } });
+    let id = fleet.accepted(&slow).await;
+    fleet.sees(&id, EventType::ToolInvoked).await;
+    fleet.start_worker("worker-2").await;
+    let mender = fleet.mender().await;
+    let seen = fleet.history(&id).await.last().unwrap().sequence;
+    let wake = Wake {
+        workspace_id: fleet.acme.clone(),
+        run_id: id.clone(),
+        seen,
+        hint: None,
+    };
+    for n in 0..8 {
+        let reason = format!("mistaken-{n}");
+        mender
+            .wake(Zone::Sandbox, Lane::Background, &wake, &reason)
+            .await;
+    }
+    assert_eq!(fleet.ended(&id).await, RunStatus::Succeeded);
+    let types = fleet.types(&id).await;
+    assert!(!types.contains(&"run.resumed"), "{types:?}");
     fleet.audit().await;
 }

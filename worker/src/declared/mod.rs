@@ -13,7 +13,7 @@ mod command;
 mod file;
 mod service;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use gatewright_bus::Fleet;
 use gatewright_policy::DocumentFaults;
@@ -23,7 +23,7 @@ pub use service::ServiceTool;
 
 use crate::{
     declared::file::{Declaration, Runs},
-    sandbox::Sandbox,
+    sandbox::{Program, Sandbox},
     tool::{Definition, Tool},
 };
 
@@ -41,7 +41,7 @@ impl DeclaredTools {
     /// - `prefix`: the fleet's prefix of subjects, where no service can be.
     pub fn read(
         text: &str,
-        beside: &std::path::Path,
+        beside: &Path,
         taken: &[&str],
         prefix: &str,
     ) -> Result<Self, DocumentFaults> {
@@ -61,6 +61,17 @@ impl DeclaredTools {
                 Runs::Service(service) => Some(service.subject.as_str()),
                 Runs::Command(_) => None,
             })
+    }
+
+    /// The files of those that are programs.
+    pub fn programs(&self) -> impl Iterator<Item = &Path> {
+        self.0
+            .iter()
+            .filter_map(|declaration| match &declaration.runs {
+                Runs::Command(command) => Some(command.programs.iter().map(Program::path)),
+                Runs::Service(_) => None,
+            })
+            .flatten()
     }
 
     /// The tools, to be added to a registry. Without a connection to a fleet services cannot be called, only shown.

@@ -15,6 +15,7 @@
 //!
 //! Not here: whether a command may run (`policy`), what its output means (`tool`).
 
+mod bound;
 mod ended;
 #[cfg(target_os = "linux")]
 mod jail;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use gatewright_schemas::{RunId, WorkspaceId};
 use tokio::sync::OnceCell;
 
+pub use bound::memory_bound;
 pub use ended::{Captured, Cut, Ended};
 pub use order::{Limits, Order, Program, UnusableProgram};
 
@@ -40,6 +42,9 @@ pub struct Settings {
     ///
     /// Every folder on the way must be open to all (`x`), since commands run as nobody where the worker is root.
     pub dir: Option<PathBuf>,
+    /// Files and folders of the worker's own (credentials, settings, its program) which no profile may open up,
+    /// nor what holds them or is below them. `dir` need not be among them.
+    pub own: Vec<PathBuf>,
 }
 
 /// Makes sandboxes. One for each worker; it looks at the machine when it is first asked.

@@ -42,7 +42,8 @@ pub struct Limits {
     pub disk: u64,
     /// Files and folders in its directory; in `/tmp` and `/dev/shm` as well.
     pub files: u64,
-    /// Bytes of memory of all its processes.
+    /// Bytes of memory of all its processes, with what the system has in memory for them. What one process has by itself
+    /// is refused to it above this, as an error that it sees.
     pub memory: u64,
     /// Bytes that are kept of each of its outputs. It may write more, which is only counted.
     pub output: usize,

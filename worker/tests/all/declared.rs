@@ -50,6 +50,7 @@ impl Shop {
     fn world(&self, text: &str) -> World {
         let sandbox = Arc::new(Sandbox::new(Settings {
             dir: Some(self.folder.path().join("sandbox")),
+            ..Settings::default()
         }));
         let mut world = World::new(OPEN);
         for tool in self.tools(text).tools(&sandbox, None) {

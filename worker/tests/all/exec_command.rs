@@ -116,7 +116,10 @@ async fn without_a_sandbox_the_tool_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let sandbox = Arc::new(Sandbox::new(Settings { dir: Some(file) }));
+    let sandbox = Arc::new(Sandbox::new(Settings {
+        dir: Some(file),
+        ..Settings::default()
+    }));
     let mut world = World::new(OPEN);
     world.registry = Registry::new(vec![Arc::new(ExecCommand::new(sandbox))]).unwrap();
     let told = world

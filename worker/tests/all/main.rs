@@ -20,5 +20,7 @@ mod exec_command;
 mod gate;
 #[cfg(target_os = "linux")]
 mod sandbox;
+#[cfg(target_os = "linux")]
+mod sandbox_attacks;
 mod server;
 mod tools;

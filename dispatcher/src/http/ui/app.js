@@ -2,9 +2,13 @@
 
 import { get, me, resume, signIn, signOut } from './api.js';
 import * as approvals from './approvals.js';
+import * as authority from './authority.js';
 import { data, h } from './dom.js';
+import * as fleet from './fleet.js';
 import { every } from './live.js';
+import * as overview from './overview.js';
 import { address, heading, problem } from './parts.js';
+import * as policy from './policy.js';
 import * as run from './run.js';
 import * as runs from './runs.js';
 
@@ -14,13 +18,26 @@ const who = document.getElementById('who');
 
 /** By the first word of the address and how many follow: the page. */
 const PAGES = {
+  'overview/0': overview.show,
   'approvals/0': approvals.list,
   'approvals/1': approvals.show,
   'runs/0': runs.list,
   'runs/2': run.show,
+  'policy/0': policy.show,
+  'capabilities/0': authority.show,
+  'workers/0': fleet.workers,
+  'dead-letters/0': fleet.deadLetters,
 };
-const NAMES = [['runs', 'Runs'], ['approvals', 'Approvals']];
-const FIRST = '#/approvals';
+const NAMES = [
+  ['overview', 'Overview'],
+  ['runs', 'Runs'],
+  ['approvals', 'Approvals'],
+  ['policy', 'Policy'],
+  ['capabilities', 'Capabilities'],
+  ['workers', 'Workers'],
+  ['dead-letters', 'Dead letters'],
+];
+const FIRST = '#/overview';
 
 let leaving = new AbortController();
 
@@ -44,6 +61,7 @@ async function go() {
   const { words, query } = read();
   const [first = '', ...path] = words;
   mark(first);
+  countWaiting().catch(() => {});
   const name = NAMES.find(([id]) => id === first)?.[1];
   document.title = `${[name, ...path].filter(Boolean).join(' ')} · Gatewright`.replace(/^ · /, '');
   const view = h('div', { class: 'view' });
@@ -80,6 +98,7 @@ function mark(current) {
   nav.replaceChildren(
     ...NAMES.map(([id, name]) => h('a', { href: address([id]), 'aria-current': id === current && 'page', id: `nav-${id}` }, name, id === 'approvals' && h('span', { id: 'waiting', class: 'badge', hidden: waiting === 0 }, waitingText()))),
   );
+  nav.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
   const out = h('button', { type: 'button' }, 'Sign out');
   out.addEventListener('click', () => {
     signOut();

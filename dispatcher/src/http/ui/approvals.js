@@ -76,11 +76,12 @@ export async function show(view, { path, signal }) {
   const approval = await get(`approvals/${part(id)}`, {}, signal);
   const result = h('div', { class: 'result' });
   const isWaiting = approval.status === 'waiting';
+  const state = h('span', {}, pill(approval.status));
   body.append(
     h(
       'section',
       { class: 'panel' },
-      h('div', { class: 'card-head' }, h('h2', {}, QUESTIONS[approval.question] ?? data(approval.question)), pill(approval.status)),
+      h('div', { class: 'card-head' }, h('h2', {}, QUESTIONS[approval.question] ?? data(approval.question)), state),
       facts(
         ['Tool', h('strong', {}, data(approval.tool_name))],
         ['Why it is asked', why(approval)],
@@ -103,13 +104,13 @@ export async function show(view, { path, signal }) {
       approval.asked?.findings?.length > 0 && [h('h3', {}, 'What the gate objects to'), findings(approval.asked.findings)],
       facts(['Definition of the tool', code(approval.definition_digest)], ['Input', code(approval.input_digest)], ['Approval', code(approval.approval_id)]),
     ),
-    isWaiting && decision(approval, result, signal),
+    isWaiting && decision(approval, result, state, signal),
     result,
   );
 }
 
 /** The form that decides. */
-function decision(approval, result, signal) {
+function decision(approval, result, state, signal) {
   if (!may('approver')) {
     return notice('hint', 'Your key ', data(me().name), ' may look at this and not decide it: that needs a key with the role ', code('approver'), '.');
   }
@@ -138,6 +139,8 @@ function decision(approval, result, signal) {
     try {
       const done = await post(`approvals/${part(approval.approval_id)}/${verb}`, body);
       form.remove();
+      // Where several have to say yes, it goes on waiting.
+      if (!done.approved || done.run_status !== 'waiting_approval') state.replaceChildren(pill(done.approved ? 'approved' : 'denied'));
       await outcome(result, approval, done, signal);
     } catch (error) {
       if (signal.aborted) return;

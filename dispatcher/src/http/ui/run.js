@@ -244,12 +244,16 @@ function callOf({ call, decisions }) {
 
 function verdict(found) {
   if (!found.holds) {
-    return h('div', { class: 'notice bad', role: 'alert' }, h('strong', {}, 'The hash chain does not hold'), ` in message ${found.broken.stream_sequence}: `, data(found.broken.detail));
+    return h('div', { class: 'notice bad', role: 'alert' }, h('p', {}, h('strong', {}, 'The hash chain does not hold'), ` in message ${found.broken.stream_sequence}: `, data(found.broken.detail)));
   }
   return notice(
     found.complete ? 'good' : 'hint',
-    h('strong', {}, found.complete ? 'The hash chain holds' : 'The hash chain holds as far as it was read'),
-    `: ${found.events} events in ${found.commits} messages, up to message ${found.last_sequence}. Last hash `,
-    code(found.head ?? 'none'),
+    h(
+      'p',
+      {},
+      h('strong', {}, found.complete ? 'The hash chain holds' : 'The hash chain holds as far as it was read'),
+      `: ${found.events} events in ${found.commits} messages, up to message ${found.last_sequence}. Last hash `,
+      code(found.head ?? 'none'),
+    ),
   );
 }

@@ -14,7 +14,7 @@ pub(super) fn layers_of(text: &str) -> Vec<Value> {
             layers.push(Value::from(decoded.into_owned()));
         }
     }
-    if text.contains(is_full_width) {
+    if text.contains(|c| plain(c) != c) {
         layers.push(Value::from(text.chars().map(plain).collect::<String>()));
     }
     // Of other JSON nothing is new: its strings are there as they stand.
@@ -22,22 +22,6 @@ pub(super) fn layers_of(text: &str) -> Vec<Value> {
         layers.extend(serde_json::from_str::<Value>(text));
     }
     layers
-}
-
-/// Forms that Unicode's compatibility mapping (NFKC) turns into the signs of which URLs are made.
-fn is_full_width(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ff01}'
-            ..='\u{ff5e}'
-                | '\u{3002}'
-                | '\u{ff61}'
-                | '\u{2024}'
-                | '\u{fe52}'
-                | '\u{fe55}'
-                | '\u{fe68}'
-                | '\u{fe6b}'
-    )
 }
 
 fn plain(c: char) -> char {

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::sandbox::Unavailable;
@@ -19,6 +20,8 @@ pub(super) struct Machine {
     pub(super) bwrap: PathBuf,
     /// The user (and group) to start it as; the worker's own when absent.
     pub(super) runs_as: Option<u32>,
+    /// Whether it mounts what is open already, or nothing: `--bind-fd`.
+    pub(super) mounts_opened: bool,
     /// The root's folders beside `/usr`, as this system has them.
     pub(super) folders: Vec<(&'static str, Folder)>,
 }
@@ -35,6 +38,9 @@ pub(super) enum Folder {
 /// The program that sets limits, in the sandbox as outside.
 pub(super) const PRLIMIT: &str = "/usr/bin/prlimit";
 
+/// The shell that waits until the command is let in, in the sandbox as outside.
+pub(super) const SHELL: &str = "/bin/sh";
+
 impl Machine {
     /// Looks.
     pub(super) fn look() -> Result<Self, Unavailable> {
@@ -49,11 +55,13 @@ impl Machine {
                     "install it, on Debian with: apt-get install bubblewrap",
                 )
             })?;
-        if !Path::new(PRLIMIT).is_file() {
-            return Err(Unavailable::new(
-                format!("there is no {PRLIMIT}"),
-                "install it, on Debian with: apt-get install util-linux",
-            ));
+        for (program, package) in [(PRLIMIT, "util-linux"), (SHELL, "dash")] {
+            if !Path::new(program).is_file() {
+                return Err(Unavailable::new(
+                    format!("there is no {program}"),
+                    format!("install it, on Debian with: apt-get install {package}"),
+                ));
+            }
         }
         // Without it nobody could tell which processes are in a sandbox, and so what they hold.
         if !Path::new("/proc/thread-self/children").is_file() {
@@ -62,7 +70,12 @@ impl Machine {
                 "mount /proc, and use a kernel with CONFIG_PROC_CHILDREN",
             ));
         }
+        let help = Command::new(&bwrap).arg("--help").output();
         Ok(Self {
+            mounts_opened: help.is_ok_and(|help| {
+                let told = [help.stdout, help.stderr].concat();
+                String::from_utf8_lossy(&told).contains("--ro-bind-fd")
+            }),
             bwrap,
             runs_as: rustix::process::geteuid().is_root().then_some(NOBODY),
             folders: ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]

@@ -3,17 +3,22 @@
 //! - `machine` looks at what there is.
 //! - `site` is where runs have their directories.
 //! - `bwrap` spells the sandbox as bubblewrap's arguments; `filter` is its filter of system calls.
+//! - `profile` opens what the policy gives beside it.
 //! - `process` starts one, listens to it, and ends it with everything in it.
-//! - `usage` watches what it holds.
+//! - `usage` watches what it holds; `processes` finds those of a sandbox.
+//! - `orphans` ends what a worker left that was killed.
 
 mod bwrap;
 mod filter;
 mod machine;
+mod orphans;
 mod process;
+mod processes;
+mod profile;
 mod site;
 mod usage;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use gatewright_schemas::{RunId, WorkspaceId};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +31,8 @@ use super::{Ended, Limits, Order, Settings, Unavailable};
 pub(super) struct Jail {
     machine: Arc<Machine>,
     site: Arc<Site>,
+    /// What no profile may open up.
+    own: Arc<[PathBuf]>,
 }
 
 impl Jail {
@@ -36,9 +43,15 @@ impl Jail {
             let remedy = "run the workers that execute commands on x86-64 or aarch64";
             Unavailable::new(format!("no filter of system calls: {reason}"), remedy)
         })?;
-        let site = Site::open(settings.dir.as_deref(), machine.runs_as, &program)?;
+        let site = Site::open(settings.dir.as_deref(), &machine, &program)?;
         let jail = Self {
             machine: Arc::new(machine),
+            own: settings
+                .own
+                .iter()
+                .cloned()
+                .chain([site.dir().to_owned()])
+                .collect(),
             site: Arc::new(site),
         };
         jail.try_out().await?;
@@ -82,7 +95,7 @@ impl Jail {
         let work = async move {
             let mut directory = directory.lock_owned().await;
             let new_directory = directory.ensure()?;
-            let process = Process::start(&jail.machine, &jail.site, directory.path(), &order)?;
+            let process = Process::start(&jail, directory.path(), &order)?;
             let ended = process.see_through(&order.limits, &stop).await?;
             if ended
                 .cut

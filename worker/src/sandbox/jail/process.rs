@@ -3,10 +3,11 @@
 //! The worker starts bubblewrap, which starts process 1 of the sandbox, which starts the command.
 //! When process 1 ends, the system kills everything in the sandbox; and bubblewrap ends only after process 1 has.
 //! So to end it all is to kill process 1, and to wait for bubblewrap is to wait until nothing is left.
-//! Should the worker die, bubblewrap and process 1 are killed by the system.
+//! Should the worker die, bubblewrap and process 1 are killed by the system, once they have asked for it. So the command
+//! is let in only after that: the first program in the sandbox waits for a line from the worker, and ends when none can come.
 
 use std::{
-    io::{self, PipeReader, Read as _},
+    io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
     process::{ExitStatus, Stdio},
@@ -24,10 +25,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bwrap::{self, FILTER_FD, STATUS_FD},
-    machine::Machine,
-    site::Site,
-    usage::{self, Watch},
+    Jail,
+    bwrap::{self, FILTER_FD, FIRST_OPENED_FD, GATE_FD, STATUS_FD},
+    processes,
+    profile::{self, Opened},
+    usage::Watch,
 };
 use crate::sandbox::{Captured, Cut, Ended, Limits, Order, Unavailable};
 
@@ -36,6 +38,15 @@ const FIRST_OF_OTHERS: i32 = 3;
 
 /// How often it is looked at what a command holds; less often where looking takes long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// And never less often than this: who holds very many things is not to be alone with them.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(2);
+
+/// How long one look may take.
+const LOOKS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the command can be let in.
+const SETTLES_WITHIN: Duration = Duration::from_millis(1);
 
 /// How long bubblewrap may take to start process 1 before it is killed itself.
 const STARTS_WITHIN: Duration = Duration::from_secs(2);
@@ -49,6 +60,7 @@ pub(super) struct Process {
     outer: u32,
     began: Instant,
     status: PipeReader,
+    entered: JoinHandle<bool>,
     stdout: JoinHandle<Captured>,
     stderr: JoinHandle<Captured>,
     watch: Watch,
@@ -65,18 +77,22 @@ struct Told {
 
 impl Process {
     /// Starts it.
-    pub(super) fn start(
-        machine: &Machine,
-        site: &Site,
-        directory: &Path,
-        order: &Order,
-    ) -> Result<Self, Unavailable> {
-        check_profile(order)?;
+    pub(super) fn start(jail: &Jail, directory: &Path, order: &Order) -> Result<Self, Unavailable> {
+        let opened = match &order.profile {
+            Some(_) if !jail.machine.mounts_opened => {
+                return Err(Unavailable::new(
+                    "this bubblewrap cannot mount what was looked at (`--bind-fd`), which profiles need",
+                    "install bubblewrap 0.10 or later, or Debian 12's with its security updates",
+                ));
+            }
+            Some(profile) => profile::open(profile, &jail.own)?,
+            None => Vec::new(),
+        };
         let watch = Watch::over(directory, &order.limits).map_err(not_started)?;
         let began = Instant::now();
-        let (mut child, status) = {
-            let _alone = site.starting();
-            spawn(machine, site, directory, order).map_err(not_started)?
+        let (mut child, status, gate) = {
+            let _alone = jail.site.starting();
+            spawn(jail, directory, order, opened).map_err(not_started)?
         };
         let limit = order.limits.output;
         let stdout = child.stdout.take();
@@ -86,9 +102,11 @@ impl Process {
             // A command that does not read ends nevertheless, and this with it.
             tokio::spawn(async move { input.write_all(&text).await });
         }
+        let outer = child.id().unwrap_or_default();
         Ok(Self {
-            outer: child.id().unwrap_or_default(),
+            outer,
             child,
+            entered: tokio::spawn(let_in(outer, gate)),
             began,
             status,
             stdout: tokio::spawn(capture(stdout, limit)),
@@ -125,6 +143,9 @@ impl Process {
         let stdout = self.stdout.await.unwrap_or_default();
         let stderr = self.stderr.await.unwrap_or_default();
         let told = Told::read(self.status);
+        // One that has finished is not aborted any more.
+        self.entered.abort();
+        let entered = matches!(self.entered.await, Ok(true));
         if cut.is_none() {
             let watch = self.watch;
             let last = tokio::task::spawn_blocking(move || watch.weigh_directory()).await;
@@ -136,7 +157,8 @@ impl Process {
                     })
                 });
         }
-        if cut.is_none() && told.exit_code.is_none() {
+        // What ended before it was let in was not the command.
+        if cut.is_none() && (told.exit_code.is_none() || !entered) {
             cut = Some(why_not_started(&told, status, &stderr)?);
         }
         Ok(Ended {
@@ -173,19 +195,21 @@ impl Process {
 }
 
 fn spawn(
-    machine: &Machine,
-    site: &Site,
+    jail: &Jail,
     directory: &Path,
     order: &Order,
-) -> io::Result<(Child, PipeReader)> {
+    opened: Vec<Opened<'_>>,
+) -> io::Result<(Child, PipeReader, PipeWriter)> {
+    let Jail { machine, site, .. } = jail;
     let mut copies = Vec::new();
     for program in &order.programs {
         copies.push((site.copy_of(program)?, program.path()));
     }
     let (status, told) = io::pipe()?;
+    let (waiting, gate) = io::pipe()?;
     let mut command = std::process::Command::new(&machine.bwrap);
     command
-        .args(bwrap::arguments(machine, site, directory, &copies, order))
+        .args(bwrap::arguments(jail, directory, &copies, &opened, order))
         .env_clear()
         .current_dir("/")
         // What ends the worker from a terminal does not end its commands: they are finished or cut off.
@@ -200,22 +224,40 @@ fn spawn(
         parent_fd,
         child_fd,
     };
-    command
-        .fd_mappings(vec![
-            mapped(site.filter()?.into(), FILTER_FD),
-            mapped(told.into(), STATUS_FD),
-        ])
-        .map_err(io::Error::other)?;
+    let mut mappings = vec![
+        mapped(site.filter()?.into(), FILTER_FD),
+        mapped(told.into(), STATUS_FD),
+        mapped(waiting.into(), GATE_FD),
+    ];
+    mappings.extend(
+        (FIRST_OPENED_FD..)
+            .zip(opened)
+            .map(|(fd, opened)| mapped(opened.file.into(), fd)),
+    );
+    command.fd_mappings(mappings).map_err(io::Error::other)?;
     // What the worker inherited, from a supervisor's script say, would reach the command: an open folder is a way out.
     close_fds::set_fds_cloexec_threadsafe(FIRST_OF_OTHERS, &[]);
     let mut command = tokio::process::Command::from(command);
     let child = command.kill_on_drop(true).spawn()?;
-    Ok((child, status))
+    Ok((child, status, gate))
+}
+
+/// Lets the command in, as soon as it will die with the worker; and says whether it did.
+///
+/// Process 1 first asks to be killed with bubblewrap, as that did before with the worker, and then sleeps until a child ends.
+async fn let_in(outer: u32, mut gate: PipeWriter) -> bool {
+    loop {
+        if processes::has_settled(outer) {
+            processes::offer_to_the_killer(outer);
+            return gate.write_all(b"go\n").is_ok();
+        }
+        tokio::time::sleep(SETTLES_WITHIN).await;
+    }
 }
 
 /// Kills process 1 of the sandbox, if there is one.
 fn kill_first_process(outer: u32) -> bool {
-    let first = || usage::children(outer).into_iter().next();
+    let first = || processes::children(outer).into_iter().next();
     let Some(pid) = first() else { return false };
     let Some(name) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return false;
@@ -227,22 +269,36 @@ fn kill_first_process(outer: u32) -> bool {
     first() == Some(pid) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
 }
 
-async fn keep_watch(mut watch: Watch, outer: u32) -> Cut {
+/// Looks at memory and at the directory by themselves, too: who has much of the one does not keep anybody from seeing the other.
+async fn keep_watch(watch: Watch, outer: u32) -> Cut {
+    tokio::select! {
+        cut = look_on(watch.clone(), move |watch| watch.look_at_memory(outer)) => cut,
+        cut = look_on(watch.clone(), Watch::look_at_directory) => cut,
+        cut = look_on(watch, move |watch| watch.look(outer)) => cut,
+    }
+}
+
+async fn look_on(
+    mut watch: Watch,
+    look: impl Fn(&mut Watch) -> Option<Cut> + Copy + Send + 'static,
+) -> Cut {
     loop {
-        tokio::time::sleep(LOOK_EVERY.max(watch.took * 10)).await;
+        let pause = (watch.took * 10).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
+        tokio::time::sleep(pause).await;
         let looked = tokio::task::spawn_blocking(move || {
-            let cut = watch.look(outer);
+            let cut = look(&mut watch);
             (watch, cut)
         });
-        match looked.await {
-            Ok((_, Some(cut))) => return cut,
-            Ok((same, None)) => watch = same,
-            Err(error) => {
-                return Cut::Unwatched {
-                    reason: error.to_string(),
-                };
+        let reason = match tokio::time::timeout(LOOKS_WITHIN, looked).await {
+            Ok(Ok((_, Some(cut)))) => return cut,
+            Ok(Ok((same, None))) => {
+                watch = same;
+                continue;
             }
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("looking at what it holds takes longer than {LOOKS_WITHIN:?}"),
+        };
+        return Cut::Unwatched { reason };
     }
 }
 
@@ -310,29 +366,6 @@ fn remedy(said: &str) -> &'static str {
     } else {
         "allow unprivileged user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0, and of a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
     }
-}
-
-/// What the policy gives must be what it names: a link on the way could lead anywhere.
-fn check_profile(order: &Order) -> Result<(), Unavailable> {
-    let Some(escalated) = &order.profile else {
-        return Ok(());
-    };
-    let profile = &escalated.profile;
-    for path in profile.readable.iter().chain(&profile.writable) {
-        let path = Path::new(path.as_str());
-        let is_itself = path.canonicalize().is_ok_and(|found| found == path);
-        if !is_itself {
-            return Err(Unavailable::new(
-                format!(
-                    "the policy's profile `{}` names `{}`, which is not there or has a symbolic link in it",
-                    escalated.name,
-                    path.display()
-                ),
-                "make the path on every worker's machine, without links",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn not_started(error: impl std::fmt::Display) -> Unavailable {

@@ -18,6 +18,7 @@ use std::{
 
 use gatewright_schemas::{RunId, WorkspaceId};
 
+use super::{machine::Machine, orphans};
 use crate::sandbox::{Program, Unavailable};
 
 /// How long the directory of a run is kept in which nothing was executed. A run that waits for a person is not forgotten sooner.
@@ -42,6 +43,7 @@ const ETC: [(&str, &str, &str); 4] = [
 /// This worker's folder.
 #[derive(Debug)]
 pub(super) struct Site {
+    dir: PathBuf,
     instance: PathBuf,
     /// Who owns the runs' directories; the worker when absent.
     owner: Option<u32>,
@@ -63,9 +65,10 @@ impl Site {
     /// Makes this worker's folder, and removes those of workers that are gone.
     pub(super) fn open(
         dir: Option<&Path>,
-        owner: Option<u32>,
+        machine: &Machine,
         filter: &[u8],
     ) -> Result<Self, Unavailable> {
+        let owner = machine.runs_as;
         let own_id = rustix::process::geteuid().as_raw();
         let dir = dir.map_or_else(
             || std::env::temp_dir().join(format!("gatewright-sandbox-{own_id}")),
@@ -78,8 +81,8 @@ impl Site {
             )
         };
         make_own(&dir, own_id).map_err(failed)?;
-        sweep(&dir).map_err(failed)?;
-        let (instance, lock) = new_instance(&dir).map_err(failed)?;
+        sweep(&dir, &machine.bwrap).map_err(failed)?;
+        let (instance, lock) = new_instance(&dir, owner).map_err(failed)?;
         let fill = || {
             open_folder(&instance.join("runs"))?;
             open_folder(&instance.join("programs"))?;
@@ -91,12 +94,18 @@ impl Site {
         };
         fill().map_err(failed)?;
         Ok(Self {
+            dir,
             instance,
             owner,
             runs: Mutex::default(),
             starting: Mutex::default(),
             _lock: lock,
         })
+    }
+
+    /// The folder of all workers' folders.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The filter of system calls, opened anew: each sandbox reads its own.
@@ -269,7 +278,7 @@ fn write_new(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))
 }
 
-fn new_instance(dir: &Path) -> io::Result<(PathBuf, File)> {
+fn new_instance(dir: &Path, owner: Option<u32>) -> io::Result<(PathBuf, File)> {
     let pid = std::process::id();
     for number in 0..1_000 {
         let instance = dir.join(format!("{pid}-{number}"));
@@ -282,14 +291,18 @@ fn new_instance(dir: &Path) -> io::Result<(PathBuf, File)> {
         let lock = File::create(&unseen)?;
         lock.lock()?;
         fs::rename(&unseen, instance.join("lock"))?;
-        fs::set_permissions(&instance, Permissions::from_mode(0o711))?;
+        // Passed through by whom commands run as, and by nobody else: a command can open its own directory to all.
+        if let Some(owner) = owner {
+            chown(&instance, None, Some(owner))?;
+            fs::set_permissions(&instance, Permissions::from_mode(0o710))?;
+        }
         return Ok((instance, lock));
     }
     Err(io::Error::other("there are too many folders in it"))
 }
 
 /// Removes the folders of workers that are gone: nobody holds their locks.
-fn sweep(dir: &Path) -> io::Result<()> {
+fn sweep(dir: &Path, bwrap: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let instance = entry?.path();
         let Ok(lock) = File::open(instance.join("lock")) else {
@@ -303,6 +316,7 @@ fn sweep(dir: &Path) -> io::Result<()> {
             continue;
         };
         if lock.try_lock().is_ok() {
+            orphans::end(&instance, bwrap);
             remove_tree(&instance);
         }
     }

@@ -1,4 +1,4 @@
-//! What a command holds: files with a name, files without one, memory.
+//! What a command holds: files with a name, files without one, memory, and what the system keeps in memory for it.
 //!
 //! The limits of the system are for single processes, so somebody has to add up. It is looked at some times a second,
 //! so a command may for a moment have more than its limit; it does not live to enjoy it.
@@ -9,7 +9,7 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     fs::{self, File},
-    io,
+    io::{self, BufRead as _, BufReader},
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -20,6 +20,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::processes::{inside, living};
 use crate::sandbox::{Cut, Limits};
 
 /// How many looks in a row may fail: while a process begins it cannot be looked into.
@@ -27,6 +28,15 @@ const BLIND: u32 = 5;
 
 /// Bytes of a block in which files are counted.
 const BLOCK: u64 = 512;
+
+/// Bytes that a pipe holds at most (the filter refuses to make it larger), and a terminal.
+const PIPE: u64 = 64 * 1024;
+
+/// More than the system needs to know of one mapping.
+const MAPPING: u64 = 1024;
+
+/// The same of a lock on a part of a file.
+const LOCK: u64 = 256;
 
 /// Looks at what one command holds.
 #[derive(Debug, Clone)]
@@ -37,16 +47,19 @@ pub(super) struct Watch {
     files: u64,
     memory: u64,
     file_size: u64,
+    /// Bytes that half of a pair of sockets holds at most.
+    socket: u64,
     blind: u32,
     /// How long the last look took.
     pub(super) took: Duration,
 }
 
-/// What files weigh.
+/// What files weigh, and memory beside that of processes.
 #[derive(Debug, Default)]
 struct Weight {
     bytes: u64,
     files: u64,
+    memory: u64,
 }
 
 impl Watch {
@@ -58,6 +71,8 @@ impl Watch {
             files: limits.files,
             memory: limits.memory,
             file_size: limits.file_size,
+            // A message more than its limit may be on its way.
+            socket: 2 * send_buffer(),
             blind: 0,
             took: Duration::ZERO,
         })
@@ -65,8 +80,22 @@ impl Watch {
 
     /// Whether the command has too much of something. `outer` is the process of bubblewrap.
     pub(super) fn look(&mut self, outer: u32) -> Option<Cut> {
+        self.look_by(|watch| watch.weigh(outer))
+    }
+
+    /// Whether its processes have too much memory, which takes no longer where there are many files.
+    pub(super) fn look_at_memory(&mut self, outer: u32) -> Option<Cut> {
+        self.look_by(|watch| watch.weigh_memory(outer))
+    }
+
+    /// Whether there is too much in its directory, which takes no longer where its processes hold much.
+    pub(super) fn look_at_directory(&mut self) -> Option<Cut> {
+        self.look_by(Self::weigh_directory)
+    }
+
+    fn look_by(&mut self, weigh: impl FnOnce(&Self) -> io::Result<Option<Cut>>) -> Option<Cut> {
         let began = Instant::now();
-        let found = self.weigh(outer);
+        let found = weigh(self);
         self.took = began.elapsed();
         match found {
             Ok(cut) => {
@@ -92,27 +121,30 @@ impl Watch {
         if let Some(cut) = self.too_much(&weight) {
             return Ok(Some(cut));
         }
-        let mut memory = 0;
         let mut seen = HashSet::new();
         let mut has_looked_at_temporary = false;
-        for pid in commands(outer) {
-            let looked = (|| {
-                memory += memory_of(pid)?;
-                self.weigh_nameless(pid, &mut seen, &mut weight)?;
-                if !has_looked_at_temporary {
-                    weight.files += files_in_memory(pid)?;
-                    has_looked_at_temporary = true;
-                }
-                Ok::<_, io::Error>(())
-            })();
-            match looked {
-                Err(error) if !is_gone(pid) => return Err(error),
-                _ => {}
+        let all = inside(outer);
+        for_each(&all, |process| {
+            weight.memory += memory_of(process)?;
+            self.weigh_held(process, &mut seen, &mut weight)
+        })?;
+        // Process 1 begins where it still sees the machine's own folders.
+        for_each(all.get(1..).unwrap_or_default(), |process| {
+            if !has_looked_at_temporary {
+                weight.files += files_in_memory(process)?;
+                has_looked_at_temporary = true;
             }
-        }
-        if memory > self.memory {
-            return Ok(Some(Cut::Memory { limit: self.memory }));
-        }
+            Ok(())
+        })?;
+        Ok(self.too_much(&weight))
+    }
+
+    fn weigh_memory(&self, outer: u32) -> io::Result<Option<Cut>> {
+        let mut weight = Weight::default();
+        for_each(&inside(outer), |process| {
+            weight.memory += memory_of(process)?;
+            Ok(())
+        })?;
         Ok(self.too_much(&weight))
     }
 
@@ -121,6 +153,8 @@ impl Watch {
             Some(Cut::Disk { limit: self.disk })
         } else if weight.files > self.files {
             Some(Cut::Files { limit: self.files })
+        } else if weight.memory > self.memory {
+            Some(Cut::Memory { limit: self.memory })
         } else {
             None
         }
@@ -163,37 +197,98 @@ impl Watch {
         Ok(weight)
     }
 
-    /// Adds the files that the process holds although they have no name any more: open ones, and mapped ones.
-    fn weigh_nameless(
-        &self,
-        pid: u32,
-        seen: &mut HashSet<u64>,
-        weight: &mut Weight,
-    ) -> io::Result<()> {
-        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-            // Of the open file itself, whatever it is called.
-            let Ok(found) = fs::metadata(entry?.path()) else {
-                continue;
-            };
-            if found.is_file()
-                && found.nlink() == 0
-                && found.dev() == self.device
-                && seen.insert(found.ino())
-            {
-                weight.bytes += found.blocks() * BLOCK;
+    /// Adds the locks that are held on parts of a file: there may be as many as it has bytes.
+    fn weigh_locks(&self, told: &Path, weight: &mut Weight) {
+        // One that was closed just now holds none.
+        let Ok(told) = File::open(told) else { return };
+        for line in BufReader::new(told).lines().map_while(Result::ok) {
+            if line.starts_with("lock:") {
+                weight.memory += LOCK;
+            }
+            if self.too_much(weight).is_some() {
+                break;
             }
         }
-        for line in fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
-            let Some((device, inode)) = nameless(line) else {
+    }
+
+    /// Adds the files that the process holds although they have no name any more, open ones and mapped ones; and the memory
+    /// that the system has in use for what it holds. `seen` are devices and inodes: others may hold the same.
+    fn weigh_held(
+        &self,
+        process: &Path,
+        seen: &mut HashSet<(u64, u64)>,
+        weight: &mut Weight,
+    ) -> io::Result<()> {
+        for entry in fs::read_dir(process.join("fd"))? {
+            let entry = entry?;
+            // Of the open file itself, whatever it is called.
+            let Ok(found) = fs::metadata(entry.path()) else {
+                continue;
+            };
+            if found.is_file() {
+                self.weigh_locks(&process.join("fdinfo").join(entry.file_name()), weight);
+            }
+            let is_nameless = found.nlink() == 0 && found.dev() == self.device;
+            let (bytes, memory) = match FileType::from_raw_mode(found.mode()) {
+                FileType::RegularFile if is_nameless => (found.blocks() * BLOCK, 0),
+                FileType::Socket => (0, self.socket),
+                FileType::Fifo => (0, PIPE),
+                FileType::CharacterDevice if is_terminal(found.rdev()) => {
+                    // All that were made are one file by name.
+                    weight.memory += PIPE;
+                    continue;
+                }
+                _ => continue,
+            };
+            if seen.insert((found.dev(), found.ino())) {
+                weight.bytes += bytes;
+                weight.memory += memory;
+            }
+        }
+        for line in BufReader::new(File::open(process.join("maps"))?).split(b'\n') {
+            weight.memory += MAPPING;
+            if self.too_much(weight).is_some() {
+                break;
+            }
+            let line = line?;
+            let Some((device, inode)) = nameless(&String::from_utf8_lossy(&line)) else {
                 continue;
             };
             // Nobody tells how large it is; never more than a file may be.
-            if device == self.device && seen.insert(inode) {
+            if device == self.device && seen.insert((device, inode)) {
                 weight.bytes += self.file_size;
             }
         }
         Ok(())
     }
+}
+
+/// Calls it for each of the processes, with where the system tells of it.
+///
+/// Errors: one that goes on cannot be looked into.
+fn for_each(all: &[u32], mut look: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    for &pid in all {
+        let Some(process) = living(pid) else { continue };
+        match look(&process) {
+            // Not for the reason that it ended just now.
+            Err(error) if living(pid).is_some() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that a socket may have on their way, as this system has it.
+fn send_buffer() -> u64 {
+    fs::read_to_string("/proc/sys/net/core/wmem_default")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(212_992)
+}
+
+/// Whether the device is a terminal or makes one.
+fn is_terminal(device: u64) -> bool {
+    matches!(rustix::fs::major(device), 5 | 136..=143)
 }
 
 /// Device and inode of a file without a name that a line of `/proc/<pid>/maps` is about.
@@ -208,12 +303,12 @@ fn nameless(line: &str) -> Option<(u64, u64)> {
     Some((device, words.next()?.parse().ok()?))
 }
 
-/// Bytes of memory that are the process's own, or shared by processes and in no file.
-fn memory_of(pid: u32) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+/// Bytes of memory that are the process's own, or shared by processes and in no file; and of the tables of its pages.
+fn memory_of(process: &Path) -> io::Result<u64> {
+    let status = fs::read_to_string(process.join("status"))?;
     let kilobytes = status.lines().filter_map(|line| {
         let (name, value) = line.split_once(':')?;
-        let is_counted = matches!(name, "RssAnon" | "RssShmem" | "VmSwap");
+        let is_counted = matches!(name, "RssAnon" | "RssShmem" | "VmSwap" | "VmPTE");
         let value = value.trim().strip_suffix(" kB")?;
         is_counted.then(|| value.parse::<u64>().ok()).flatten()
     });
@@ -221,49 +316,11 @@ fn memory_of(pid: u32) -> io::Result<u64> {
 }
 
 /// How many files there are in the sandbox's `/tmp` and `/dev/shm`, whose bytes the system limits.
-fn files_in_memory(pid: u32) -> io::Result<u64> {
+fn files_in_memory(process: &Path) -> io::Result<u64> {
     let mut files = 0;
     for folder in ["tmp", "dev/shm"] {
-        let found = statvfs(format!("/proc/{pid}/root/{folder}"))?;
+        let found = statvfs(process.join("root").join(folder))?;
         files += found.f_files.saturating_sub(found.f_ffree);
     }
     Ok(files)
-}
-
-/// The processes of the command: all in the sandbox but its process 1, which is bubblewrap's own.
-fn commands(outer: u32) -> Vec<u32> {
-    let first: Vec<u32> = children(outer);
-    let mut found: Vec<u32> = Vec::new();
-    let mut next: Vec<u32> = first.into_iter().flat_map(children).collect();
-    while let Some(pid) = next.pop() {
-        found.push(pid);
-        next.extend(children(pid));
-    }
-    found
-}
-
-/// The children of all threads of a process.
-pub(super) fn children(pid: u32) -> Vec<u32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    threads
-        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
-        .flat_map(|list| {
-            let pids: Vec<u32> = list
-                .split_ascii_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect();
-            pids
-        })
-        .collect()
-}
-
-/// Whether the process has ended.
-fn is_gone(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
