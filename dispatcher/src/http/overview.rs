@@ -86,7 +86,9 @@ async fn created(
         && let Some(created_at) = overview::created_at(tables, reached).await?
         && created_at > since
     {
-        (since, is_cut) = (created_at, true);
+        // Whatever the clocks say of the youngest, a minute is shown.
+        let latest = Timestamp::from_micros(now.as_micros() - 60_000_000);
+        (since, is_cut) = (created_at.min(latest), true);
     }
     let span_s = (now.as_micros() - since.as_micros()) / 1_000_000;
     let fits = |bucket_s: &i64| span_s / bucket_s <= BUCKETS;

@@ -25,9 +25,10 @@ const day = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric',
  * Stacked bars over time: `bars` are `{at_s, counts: {series: number}}`, one each `bucketS` seconds from `fromS` until before `toS`.
  * `series` are the names in the order in which they are stacked, `width` is how much room there is, in pixels.
  */
-export function bars({ title, bars: given, series, fromS, toS, bucketS, width: WIDTH }) {
+export function bars({ title, bars: all, series, fromS, toS, bucketS, width: WIDTH }) {
   const begin = Math.floor(fromS / bucketS) * bucketS;
   const slots = Math.max(1, Math.ceil((toS - begin) / bucketS));
+  const given = all.filter((bar) => bar.at_s >= begin && bar.at_s < toS);
   const total = (bar) => series.reduce((sum, name) => sum + (bar.counts[name] ?? 0), 0);
   const scale = ticks(Math.max(...given.map(total), 0));
   const most = scale.at(-1);
@@ -68,13 +69,13 @@ export function bars({ title, bars: given, series, fromS, toS, bucketS, width: W
   return h(
     'figure',
     { class: 'chart' },
-    s('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': `${title}: ${told.join(', ') || 'none'}` }, grid, axis, drawn),
+    s('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, role: 'img', 'aria-label': `${title}: ${told.join(', ') || 'none'}` }, grid, axis, drawn),
     h('figcaption', { class: 'legend' }, sums.filter(([, sum]) => sum > 0).map(([name, sum]) => h('span', { 'data-state': name }, `${word(name)} ${sum}`))),
     table(title, ['From', ...series.map(word)], given.map((bar) => [label(bar.at_s), ...series.map((name) => String(bar.counts[name] ?? 0))])),
   );
 }
 
-/** Bars that lie: `rows` are `{name, label, count, tone}`. The table is the chart: each number stands beside its bar. */
+/** Bars that lie: `rows` are `{label, count, shown, tone}`, `shown` where that is not just the count. The table is the chart: each number stands beside its bar. */
 export function ranking(title, rows) {
   const most = Math.max(...rows.map((row) => row.count), 1);
   return h(
@@ -82,7 +83,7 @@ export function ranking(title, rows) {
     { class: 'ranking' },
     h('caption', { class: 'unseen' }, title),
     h('tbody', {}, rows.map((row) =>
-      h('tr', {}, h('th', { scope: 'row' }, row.label), h('td', {}, s('svg', { viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': true }, s('rect', { x: 0, y: 0, height: 10, width: Math.max((100 * row.count) / most, 0.5), class: 'bar', 'data-state': row.tone }))), h('td', { class: 'number' }, String(row.count))),
+      h('tr', {}, h('th', { scope: 'row' }, row.label), h('td', {}, s('svg', { viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': true }, s('rect', { x: 0, y: 0, height: 10, width: Math.max((100 * row.count) / most, 0.5), class: 'bar', 'data-state': row.tone }))), h('td', { class: 'number' }, row.shown || String(row.count))),
     )),
   );
 }

@@ -24,11 +24,13 @@ export async function show(view, { query, signal }) {
     const stops = () => [...body.querySelectorAll('a, summary, .scroll')];
     const focused = stops().indexOf(document.activeElement);
     const open = body.querySelector('details[open]') !== null;
-    body.replaceChildren(...panels(found, workers.items, workspace, body.clientWidth - 40));
+    body.replaceChildren(...panels(found, workers.items, workspace, view.clientWidth - 40));
     if (open) body.querySelector('details').open = true;
     // The keyboard's place stays.
     if (focused >= 0) stops()[focused]?.focus({ preventScroll: true });
   };
+  // The chart is drawn for the room that there is.
+  window.addEventListener('resize', () => load().catch(() => {}), { signal });
   await every(5_000, signal, load, { isPaused: live.isPaused, failed: (error) => failed.replaceChildren(...(error ? [problem(error)] : [])) });
 }
 
@@ -75,7 +77,7 @@ function panels(found, workers, workspace, width) {
       'section',
       { class: 'panel' },
       h('h2', {}, 'All runs by state'),
-      ranking('Runs by state', states.filter((one) => one.runs > 0).map((one) => ({ label: h('a', { href: address(['runs'], { status: one.status, workspace: me().workspace_id === null ? workspace : null }) }, word(one.status)), count: one.or_more ? `${one.runs}` : one.runs, tone: one.status }))),
+      ranking('Runs by state', states.filter((one) => one.runs > 0).map((one) => ({ label: h('a', { href: address(['runs'], { status: one.status, workspace: me().workspace_id === null ? workspace : null }) }, word(one.status)), count: one.runs, shown: one.or_more && `${one.runs}+`, tone: one.status }))),
       states.some((one) => one.or_more) && h('p', { class: 'quiet' }, 'Nothing is counted beyond 10,000.'),
     ),
   ];
