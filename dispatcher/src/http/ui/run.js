@@ -206,7 +206,7 @@ async function fillParts(place, base, query, signal) {
       .map((call) => ({ call, decisions: decisions.items.filter((one) => one.tool_call_id === call.tool_call_id) })),
   }));
   if (pages.some((page) => page.next)) items.push({ step: { number: -1 }, calls: [] });
-  if (items.length === 0) return place.replaceChildren(h('p', { class: 'empty' }, 'None yet.'));
+  if (items.length === 0) return place.replaceChildren(h('p', { class: 'empty' }, 'None.'));
   place.querySelector('.empty')?.remove();
   keyed(place, items, ({ step }) => step.number, partOf);
 }
