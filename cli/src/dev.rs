@@ -147,7 +147,7 @@ fn show(context: &Context, args: &DevArgs, private: &PrivateFleet, began: Instan
         ),
         format!("  Postgres  {}", connection.database_url),
         format!(
-            "  HTTP      {}  (keys: gatewright key create)",
+            "  HTTP      {}  (API and dashboard; keys: gatewright key create)",
             private.http_url
         ),
         format!("  roles     {}", private.roles().join(", ")),

@@ -9,12 +9,15 @@ mod agent;
 mod approval;
 mod authority;
 mod caller;
+mod chain;
 mod dead_letter;
 mod guard;
 mod health;
 mod history;
 mod openapi;
 mod outcome;
+mod overview;
+mod own_key;
 mod parts;
 mod policy;
 mod prefer;
@@ -24,6 +27,7 @@ mod request;
 mod routes;
 mod run;
 mod tool_call;
+mod ui;
 mod worker;
 
 use std::{
@@ -121,6 +125,7 @@ impl Dispatcher {
 
 fn router(api: Arc<Api>) -> Router {
     routes::router()
+        .merge(ui::routes())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MOST_BODY))

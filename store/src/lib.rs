@@ -24,6 +24,7 @@ pub mod egress;
 mod error;
 pub mod event;
 pub mod migrate;
+pub mod overview;
 pub mod policy_revision;
 pub mod principal;
 pub mod projection;

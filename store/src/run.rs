@@ -1,6 +1,6 @@
 //! Runs, read.
 
-use gatewright_schemas::{RunId, RunStatus, Timestamp, WorkspaceId, WriterId};
+use gatewright_schemas::{Lane, RunId, RunStatus, Timestamp, WorkspaceId, WriterId, Zone};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -53,8 +53,14 @@ pub struct Filter {
     pub workspace: Option<WorkspaceId>,
     /// Only in one of these states; empty for all.
     pub statuses: Vec<RunStatus>,
+    /// Only of this zone.
+    pub zone: Option<Zone>,
+    /// Only of this lane.
+    pub lane: Option<Lane>,
     /// Only runs that were created before the one with this `created_sequence`: the last one of the page before.
     pub before: Option<i64>,
+    /// Only runs that were created with or after the one with this `created_sequence`.
+    pub from: i64,
     /// At most so many.
     pub limit: u32,
 }
@@ -99,17 +105,24 @@ macro_rules! select_runs {
     };
 }
 
+impl Filter {
+    fn statuses(&self) -> Vec<String> {
+        let wanted = if self.statuses.is_empty() {
+            RunStatus::ALL
+        } else {
+            &self.statuses
+        };
+        wanted.iter().map(ToString::to_string).collect()
+    }
+}
+
 /// A page of runs, the youngest first.
 ///
 /// States are looked up one by one in an index that is in order of creation, so a page costs the same however many runs there are.
+/// Zones and lanes are in no index: whoever asks for one bounds the search by `from`, as [`reach`] tells.
 pub async fn list(store: &Store, filter: &Filter) -> Result<Vec<Run>, StoreError> {
-    let all = RunStatus::ALL;
-    let statuses = if filter.statuses.is_empty() {
-        all
-    } else {
-        &filter.statuses
-    };
-    let statuses: Vec<String> = statuses.iter().map(ToString::to_string).collect();
+    let statuses = filter.statuses();
+    let (zone, lane) = (filter.zone.map(Zone::as_str), filter.lane.map(Lane::as_str));
     let before = filter.before.unwrap_or(i64::MAX);
     let limit = i64::from(filter.limit);
     let page = match &filter.workspace {
@@ -121,12 +134,17 @@ pub async fn list(store: &Store, filter: &Filter) -> Result<Vec<Run>, StoreError
                     cross join lateral (
                         select r.workspace_id, r.run_id from runs r
                         where r.workspace_id = $4 and r.status = wanted.status and r.created_sequence < $2
+                            and r.created_sequence >= $5 and ($6::text is null or r.zone = $6)
+                            and ($7::text is null or r.lane = $7)
                         order by r.created_sequence desc limit $3) as page)
                  order by created_sequence desc limit $3",
                 &statuses,
                 before,
                 limit,
-                workspace.as_str()
+                workspace.as_str(),
+                filter.from,
+                zone,
+                lane
             )
             .fetch_all(&store.pool)
             .await
@@ -139,17 +157,67 @@ pub async fn list(store: &Store, filter: &Filter) -> Result<Vec<Run>, StoreError
                     cross join lateral (
                         select r.workspace_id, r.run_id from runs r
                         where r.status = wanted.status and r.created_sequence < $2
+                            and r.created_sequence >= $4 and ($5::text is null or r.zone = $5)
+                            and ($6::text is null or r.lane = $6)
                         order by r.created_sequence desc limit $3) as page)
                  order by created_sequence desc limit $3",
                 &statuses,
                 before,
-                limit
+                limit,
+                filter.from,
+                zone,
+                lane
             )
             .fetch_all(&store.pool)
             .await
         }
     };
     page.map_err(StoreError::during("list runs"))
+}
+
+/// The `created_sequence` of the `most`-th of the runs that `filter` means apart from zone and lane; none where there are fewer.
+///
+/// Read from an index alone, so that a search for what is in no index can be bounded.
+pub async fn reach(store: &Store, filter: &Filter, most: u32) -> Result<Option<i64>, StoreError> {
+    let statuses = filter.statuses();
+    let before = filter.before.unwrap_or(i64::MAX);
+    let most = i64::from(most);
+    let reached = match &filter.workspace {
+        Some(workspace) => {
+            sqlx::query_scalar!(
+                "select page.created_sequence
+                 from unnest($1::text[]) as wanted (status)
+                 cross join lateral (
+                    select r.created_sequence from runs r
+                    where r.workspace_id = $4 and r.status = wanted.status and r.created_sequence < $2
+                    order by r.created_sequence desc limit $3) as page
+                 order by page.created_sequence desc offset $3 - 1 limit 1",
+                &statuses,
+                before,
+                most,
+                workspace.as_str()
+            )
+            .fetch_optional(&store.pool)
+            .await
+        }
+        None => {
+            sqlx::query_scalar!(
+                "select page.created_sequence
+                 from unnest($1::text[]) as wanted (status)
+                 cross join lateral (
+                    select r.created_sequence from runs r
+                    where r.status = wanted.status and r.created_sequence < $2
+                    order by r.created_sequence desc limit $3) as page
+                 order by page.created_sequence desc offset $3 - 1 limit 1",
+                &statuses,
+                before,
+                most
+            )
+            .fetch_optional(&store.pool)
+            .await
+        }
+    };
+    reached.map_err(StoreError::during("bound a search for runs"))
 }
 
 /// One run; `None` when there is none of this id (or it is not projected yet).

@@ -4,6 +4,7 @@
 //! - [`Role`](role::Role) is a dispatcher, worker or projector as a process of its own, which can be killed, paused and drained.
 //! - [`Proxy`](proxy::Proxy) stands between a role and NATS: it counts what the role publishes, and kills it at a given message.
 //! - [`Upstream`](upstream::Upstream) is a real HTTP server on loopback that counts what reaches it.
+//! - [`Browser`](browser::Browser) is a headless browser that looks at the dashboard.
 //! - [`audit`] reads the whole stream past the product's code and checks the promises over it.
 //! - [`outside`] is how a program in another language sees the fleet: plain NATS, plain JSON.
 //! - [`eventually`] is how tests wait.
@@ -19,6 +20,7 @@
 )]
 
 pub mod audit;
+pub mod browser;
 pub mod credentials;
 mod eventually;
 mod fleetlet;

@@ -53,6 +53,7 @@ pub async fn run(context: Context, args: ListArgs) -> Result<Exit> {
             statuses: args.status.clone(),
             before,
             limit,
+            ..Filter::default()
         };
         let page = run::list(&store, &filter).await?;
         more = page.len() >= usize::try_from(limit).unwrap_or(usize::MAX);

@@ -50,6 +50,16 @@ impl Caller {
         &self.0.name
     }
 
+    /// What the key is good for.
+    pub(super) fn roles(&self) -> &[KeyRole] {
+        &self.0.roles
+    }
+
+    /// The one workspace that the key is good for; none where it is good for all.
+    pub(super) fn own_workspace(&self) -> Option<&WorkspaceId> {
+        self.0.workspace_id.as_ref()
+    }
+
     /// An error unless the key has the role.
     pub(super) fn must_be(&self, role: KeyRole) -> Result<(), Problem> {
         let roles = &self.0.roles;

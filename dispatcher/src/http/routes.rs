@@ -11,10 +11,10 @@ use gatewright_store::{
 };
 
 use super::{
-    Api, agent, approval, authority, dead_letter, health, history,
+    Api, agent, approval, authority, chain, dead_letter, health, history,
     openapi::{Object, Operation, Routes},
     outcome::Outcome,
-    parts, policy,
+    overview, own_key, parts, policy,
     request::{Page, Where},
     run, tool_call, worker,
 };
@@ -82,6 +82,12 @@ fn of_runs(routes: Routes) -> Routes {
         })
         .get("/v1/runs/{run}/events", history::events, |op| {
             listed::<history::Shown, history::Line>(op.named("listEvents", "A page of its events"))
+        })
+        .get("/v1/runs/{run}/chain", chain::check, |op| {
+            op.named("checkChain", "Whether its hash chain holds")
+                .by_any_key()
+                .query::<Where>()
+                .answers::<Object>(200, "What was found")
         })
         .get("/v1/runs/{run}/tail", history::tail, |op| {
             op.named("tailRun", "Its events as they come")
@@ -267,6 +273,17 @@ fn of_policy(routes: Routes) -> Routes {
 
 fn of_fleet(routes: Routes) -> Routes {
     routes
+        .get("/v1/key", own_key::show, |op| {
+            op.named("showKey", "What the key of the request is good for")
+                .by_any_key()
+                .answers::<Object>(200, "Its name, roles and workspace")
+        })
+        .get("/v1/overview", overview::show, |op| {
+            op.named("showOverview", "How the fleet does at a glance")
+                .by_any_key()
+                .query::<overview::Asks>()
+                .answers::<Object>(200, "Counts that are bounded, and say so")
+        })
         .get("/v1/dead-letters", dead_letter::list, |op| {
             let op = op.named(
                 "listDeadLetters",

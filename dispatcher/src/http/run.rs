@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use gatewright_schemas::{Command, KeyRole, Reply, RunId, RunStatus, WorkspaceId};
+use gatewright_schemas::{Command, KeyRole, Lane, Reply, RunId, RunStatus, WorkspaceId, Zone};
 use gatewright_store::run::{self, Filter, Run};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,10 +34,15 @@ pub(super) struct Listed {
         pattern = r"^(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected)(,(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected))*$"
     ))]
     status: Option<String>,
+    zone: Option<Zone>,
+    lane: Option<Lane>,
     after: Option<i64>,
     #[schemars(range(min = 1, max = MOST_PAGE))]
     limit: Option<u32>,
 }
+
+/// How many runs are looked through for those of a zone or lane, before the page is cut.
+const MOST_SEARCHED: u32 = 5_000;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -111,6 +116,8 @@ fn name_actor(run: &mut Value, name: &str) {
 }
 
 /// A page of runs, the youngest first, from the read tables.
+///
+/// A page of one zone or lane may hold fewer than there are, and name a `next`: the search goes on there.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -123,14 +130,25 @@ pub(super) async fn list(
         .map(str::parse)
         .collect();
     let limit = limit_of(query.limit)?;
-    let filter = Filter {
+    let mut filter = Filter {
         workspace: caller.workspace_or_all(query.workspace)?,
         statuses: statuses.map_err(|error| Problem::bad_request(format!("status: {error}")))?,
+        zone: query.zone,
+        lane: query.lane,
         before: query.after,
+        from: 0,
         limit,
     };
-    let runs = run::list(api.tables()?, &filter).await?;
-    Ok(page(runs, limit, |run| run.created_sequence.to_string()))
+    let tables = api.tables()?;
+    let mut reached = None;
+    if filter.zone.is_some() || filter.lane.is_some() {
+        reached = run::reach(tables, &filter, MOST_SEARCHED).await?;
+        filter.from = reached.unwrap_or(0);
+    }
+    let runs = run::list(tables, &filter).await?;
+    let Json(mut found) = page(runs, limit, |run| run.created_sequence.to_string());
+    found.next = found.next.or(reached.map(|reached| reached.to_string()));
+    Ok(Json(found))
 }
 
 /// A run: where it stands as the stream says, and all else as the read tables have it by now.

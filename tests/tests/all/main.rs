@@ -13,6 +13,7 @@ mod contract_tool_policy;
 mod contract_tool_runner;
 mod crashes;
 mod credentials;
+mod dashboard;
 mod egress;
 mod external_agent;
 mod foreign;
