@@ -18,7 +18,7 @@ use super::{
     caller::Caller,
     prefer,
     problem::Problem,
-    request::{Asked, Body, Where, accepted, asked, existing, give, read},
+    request::{Asked, Body, Where, accepted, asked, existing, give, order, read},
 };
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -77,12 +77,9 @@ pub(super) async fn complete(
     query: Asked<Where>,
     body: Body,
 ) -> Result<Response, Problem> {
-    caller.must_be(KeyRole::Actor)?;
-    let workspace = caller.workspace(asked(query)?.workspace)?;
-    let CompleteBody { succeeded, reason } = read(body)?;
-    let (run, _) = existing(&api, &workspace, &run).await?;
-    let command = Command::CompleteRun { succeeded, reason };
-    let reply = give(&api, &caller, &workspace, &run, command).await?;
+    let complete = |CompleteBody { succeeded, reason }| Command::CompleteRun { succeeded, reason };
+    let actor = KeyRole::Actor;
+    let (workspace, reply) = order(&api, &caller, actor, &run, query, body, complete).await?;
     let (run_id, status, _) = accepted(reply)?;
     let body = json!({ "workspace_id": workspace, "run_id": run_id, "status": status });
     Ok(Json(body).into_response())

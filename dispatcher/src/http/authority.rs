@@ -17,7 +17,7 @@ use gatewright_store::{
     principal::{self, Principal},
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
@@ -205,17 +205,11 @@ pub(super) async fn quarantine(
     query: Asked<Where>,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    let workspace = administered(&caller, query)?;
-    let QuarantineBody { reason } = read(body)?;
-    let principal_id = known(&api, &workspace, &principal).await?;
-    let command = Command::QuarantinePrincipal {
+    let command = |principal_id, QuarantineBody { reason }| Command::QuarantinePrincipal {
         principal_id,
         reason,
     };
-    let principal = change(&api, &caller, &workspace, command).await?;
-    Ok(Json(
-        json!({ "workspace_id": workspace, "principal_id": principal }),
-    ))
+    change_principal(&api, &caller, &principal, query, body, command).await
 }
 
 /// Lifts a quarantine.
@@ -226,14 +220,26 @@ pub(super) async fn release(
     query: Asked<Where>,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    let workspace = administered(&caller, query)?;
-    let WhyBody { reason } = read(body)?;
-    let principal_id = known(&api, &workspace, &principal).await?;
-    let command = Command::ReleasePrincipal {
+    let command = |principal_id, WhyBody { reason }| Command::ReleasePrincipal {
         principal_id,
         reason,
     };
-    let principal = change(&api, &caller, &workspace, command).await?;
+    change_principal(&api, &caller, &principal, query, body, command).await
+}
+
+/// Gives the command that `command` makes of the principal and the body.
+async fn change_principal<B: DeserializeOwned>(
+    api: &Api,
+    caller: &Caller,
+    principal: &str,
+    query: Asked<Where>,
+    body: Body,
+    command: impl FnOnce(PrincipalId, B) -> Command,
+) -> Result<Json<Value>, Problem> {
+    let workspace = administered(caller, query)?;
+    let body = read(body)?;
+    let principal_id = known(api, &workspace, principal).await?;
+    let principal = change(api, caller, &workspace, command(principal_id, body)).await?;
     Ok(Json(
         json!({ "workspace_id": workspace, "principal_id": principal }),
     ))

@@ -12,7 +12,7 @@ use axum::{
     http::StatusCode,
 };
 use gatewright_schemas::{
-    Command, CommandMessage, Reply, RunId, RunStatus, StoredCommit, WorkspaceId,
+    Command, CommandMessage, KeyRole, Reply, RunId, RunStatus, StoredCommit, WorkspaceId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -55,6 +55,25 @@ pub(super) async fn give(
         .fleet
         .command(workspace, run, &message, PATIENCE)
         .await?)
+}
+
+/// Gives the command that `command` makes of the body, to the run of a path, if the caller has the role.
+/// Answers with the workspace and the dispatcher's reply.
+pub(super) async fn order<B: DeserializeOwned>(
+    api: &Api,
+    caller: &Caller,
+    role: KeyRole,
+    run: &str,
+    query: Asked<Where>,
+    body: Body,
+    command: impl FnOnce(B) -> Command,
+) -> Result<(WorkspaceId, Reply), Problem> {
+    caller.must_be(role)?;
+    let workspace = caller.workspace(asked(query)?.workspace)?;
+    let command = command(read(body)?);
+    let (run, _) = existing(api, &workspace, run).await?;
+    let reply = give(api, caller, &workspace, &run, command).await?;
+    Ok((workspace, reply))
 }
 
 /// What was accepted: the run, where it stands, what came into being.

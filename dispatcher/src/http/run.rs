@@ -19,8 +19,8 @@ use super::{
     caller::Caller,
     problem::Problem,
     request::{
-        Asked, Body, MOST_PAGE, PATIENCE, Page, Where, accepted, asked, bytes, existing, give,
-        limit_of, page, read,
+        Asked, Body, MOST_PAGE, PATIENCE, Page, Where, accepted, asked, bytes, existing, limit_of,
+        order, page,
     },
 };
 
@@ -183,11 +183,9 @@ pub(super) async fn cancel(
     query: Asked<Where>,
     body: Body,
 ) -> Result<Response, Problem> {
-    caller.must_be(KeyRole::Submitter)?;
-    let workspace = caller.workspace(asked(query)?.workspace)?;
-    let CancelBody { reason } = read(body)?;
-    let (run, _) = existing(&api, &workspace, &run).await?;
-    let reply = give(&api, &caller, &workspace, &run, Command::Cancel { reason }).await?;
+    let cancel = |CancelBody { reason }| Command::Cancel { reason };
+    let submitter = KeyRole::Submitter;
+    let (workspace, reply) = order(&api, &caller, submitter, &run, query, body, cancel).await?;
     answer(&workspace, reply, StatusCode::OK)
 }
 
@@ -199,12 +197,9 @@ pub(super) async fn retry(
     query: Asked<Where>,
     body: Body,
 ) -> Result<Response, Problem> {
-    caller.must_be(KeyRole::Submitter)?;
-    let workspace = caller.workspace(asked(query)?.workspace)?;
-    let RetryBody { new_run_id } = read(body)?;
-    let (run, _) = existing(&api, &workspace, &run).await?;
-    let command = Command::Retry { new_run_id };
-    let reply = give(&api, &caller, &workspace, &run, command).await?;
+    let retry = |RetryBody { new_run_id }| Command::Retry { new_run_id };
+    let submitter = KeyRole::Submitter;
+    let (workspace, reply) = order(&api, &caller, submitter, &run, query, body, retry).await?;
     answer(&workspace, reply, StatusCode::CREATED)
 }
 
