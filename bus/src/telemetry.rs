@@ -5,7 +5,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use gatewright_schemas::{DecisionRecord, Event, Lane, Zone};
+use gatewright_schemas::{DecisionRecord, Event, Lane, Timestamp, Zone};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -62,6 +62,8 @@ struct Metrics {
     approvals: Gauge,
     behind: Gauge,
     late: Float,
+    looked: Float,
+    alive: Gauge,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -84,6 +86,8 @@ impl Metrics {
             approvals: Gauge::default(),
             behind: Gauge::default(),
             late: Float::default(),
+            looked: Float::default(),
+            alive: Gauge::default(),
         };
         let registry = &mut this.registry;
         registry.register(
@@ -154,6 +158,17 @@ impl Metrics {
             "How long the oldest commit that was written last had been in the stream; 0 when nothing waits",
             Unit::Seconds,
             this.late.clone(),
+        );
+        registry.register_with_unit(
+            "projector_looked_timestamp",
+            "When this projector last compared the read tables with the stream, in Unix time; 0 when it never did, as while it stands by",
+            Unit::Seconds,
+            this.looked.clone(),
+        );
+        registry.register(
+            "alive",
+            "1 while the role's loop comes round and its connection stands, as `/health` answers; else 0",
+            this.alive.clone(),
         );
         this
     }
@@ -229,9 +244,12 @@ pub fn approvals_waiting(approvals: u64) {
     METRICS.approvals.set(gauged(approvals));
 }
 
-/// So many commits are not in the read tables.
-pub fn projector_is_behind(commits: u64) {
+/// So many commits were not in the read tables at `now`, when both were looked at.
+pub fn projector_is_behind(commits: u64, now: Timestamp) {
     METRICS.behind.set(gauged(commits));
+    METRICS
+        .looked
+        .set(Duration::from_micros(now.as_micros().unsigned_abs()).as_secs_f64());
     if commits == 0 {
         METRICS.late.set(0.0);
     }
@@ -240,6 +258,11 @@ pub fn projector_is_behind(commits: u64) {
 /// Commits were written to the read tables, the first of them so long after it was stored.
 pub fn projected(late: Duration) {
     METRICS.late.set(late.as_secs_f64());
+}
+
+/// Whether the role is well, told with everything else when it is asked for.
+pub fn is_alive(alive: bool) {
+    METRICS.alive.set(alive.into());
 }
 
 fn gauged(count: u64) -> i64 {

@@ -21,7 +21,11 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("cannot serve metrics at `{address}`"))?;
     tracing::info!(address = %listener.local_addr()?, "serving metrics");
-    let metrics = || async { ([(CONTENT_TYPE, OPEN_METRICS)], telemetry::render()) };
+    let is_alive = Arc::clone(&alive);
+    let metrics = move || async move {
+        telemetry::is_alive(is_alive());
+        ([(CONTENT_TYPE, OPEN_METRICS)], telemetry::render())
+    };
     let health = move || async move {
         if alive() {
             (StatusCode::OK, "alive\n")

@@ -247,7 +247,7 @@ async fn follow(
                 stream = look_at(fleet, &session).await?;
                 session.observe(stream.last_sequence).await?;
                 let behind = stream.last_sequence.saturating_sub(session.applied());
-                telemetry::projector_is_behind(behind);
+                telemetry::projector_is_behind(behind, clock::now());
                 continue;
             }
         }

@@ -87,6 +87,7 @@ fn a_worker_waits_for_its_fleet_takes_runs_and_drains() {
         r#"gatewright_gate_seconds_count{category="tool"} 1"#,
         r#"gatewright_events_total{type="run.completed"} 1"#,
         "gatewright_runs_held 0",
+        "gatewright_alive 1",
     ] {
         assert!(told.lines().any(|found| found == line), "{line}\n{told}");
     }
