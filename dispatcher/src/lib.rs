@@ -20,9 +20,13 @@ pub mod reconciler;
 mod roster;
 pub mod secrets;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use gatewright_bus::{
     AppendError, Fate, Fleet, LoadError,
     authority::{LiveSnapshot, TICK_EVERY},
@@ -41,6 +45,10 @@ const AT_ONCE: usize = 512;
 
 /// How old the copy of the policy may be by which secrets are told when the work begins.
 const FRESH: Duration = Duration::from_secs(30);
+/// After how long another gets what a dispatcher that stops gives back: by then this one asks for messages no more.
+const HAND_ON_AFTER: Duration = Duration::from_millis(500);
+/// When nothing came for so long, nothing is on its way.
+const QUIET: Duration = Duration::from_millis(100);
 /// How often the queues are measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait for it.
@@ -142,6 +150,8 @@ impl Dispatcher {
         );
         tasks.close();
         tasks.wait().await;
+        // What was acknowledged and given back last is still to be sent.
+        self.fleet.flush().await;
     }
 
     /// Works on the messages of one consumer until `shutdown`.
@@ -162,7 +172,7 @@ impl Dispatcher {
         shutdown: &CancellationToken,
     ) -> Result<(), LayoutError> {
         let intake = self.fleet.intake(consumer, AT_ONCE).await?;
-        let mut intake = std::pin::pin!(intake);
+        let mut intake = pin!(intake);
         let places = Arc::new(Semaphore::new(AT_ONCE));
         tracing::info!(consumer, "taking messages");
         loop {
@@ -173,7 +183,10 @@ impl Dispatcher {
             let message = tokio::select! {
                 message = intake.next() => message,
                 () = tokio::time::sleep(pulse::BEAT_EVERY) => continue,
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => {
+                    hand_on(intake).await;
+                    return Ok(());
+                }
             };
             match message {
                 Some(Ok(message)) => {
@@ -224,6 +237,18 @@ impl Dispatcher {
             self.epoch.as_micros() / 1_000_000,
             message.sequence
         )
+    }
+}
+
+/// Gives back what was handed out and not begun, so that another dispatcher has it soon and not when its lease has lapsed.
+async fn hand_on(mut intake: Pin<&mut impl Stream<Item = Result<Intake, String>>>) {
+    // Some may be on their way. And this dispatcher asks for messages until the stream is dropped, so it may get new ones.
+    for _ in 0..2 * AT_ONCE {
+        match tokio::time::timeout(QUIET, intake.next()).await {
+            Ok(Some(Ok(message))) => message.give_back(HAND_ON_AFTER).await,
+            Ok(Some(Err(_))) => {}
+            Ok(None) | Err(_) => return,
+        }
     }
 }
 

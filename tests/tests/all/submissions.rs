@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use gatewright_schemas::{
     Command, EventType, ReasonCode, Reply, RunId, RunStatus, Timestamp, Violation,
 };
@@ -497,4 +498,23 @@ async fn an_interactive_run_goes_before_background_ones_that_wait() {
     );
     fleet.command(&run("holder-1"), cancel).await;
     fleet.audit().await;
+}
+
+/// More than a dispatcher works on at once: when it stops, some of them are fetched and not begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dispatcher_that_stops_had_fetched_does_not_wait_for_its_lease() {
+    const MANY: usize = 800;
+    let fleet = Fleetlet::servers().await;
+    let stopping = fleet.start_dispatcher("stopping").await;
+    fleet.apply_policy(gatewright_tests::policy::OPEN).await;
+    let submissions: Vec<Value> = (0..MANY).map(|n| echo(&format!("r{n}"), 0)).collect();
+    // Each waits ten seconds for its answer, a lease lapses after thirty.
+    let mut answers: FuturesUnordered<_> = submissions.iter().map(|s| fleet.accepted(s)).collect();
+    answers.next().await.unwrap();
+    let another = async {
+        stopping.stop().await;
+        fleet.start_dispatcher("another").await
+    };
+    let (answered, _) = tokio::join!(answers.count(), another);
+    assert_eq!(answered, MANY - 1);
 }
