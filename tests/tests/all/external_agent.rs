@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatewright_schemas::{Command, EventType, ReasonCode, Reply, RunId, RunStatus, Timestamp};
 use gatewright_store::recorded;
-use gatewright_tests::{Fleetlet, policy, upstream::Upstream};
+use gatewright_tests::{Fleetlet, eventually, policy, upstream::Upstream};
 use serde_json::{Value, json};
 
 use crate::FLEET_ROLE;
@@ -177,6 +177,55 @@ async fn an_agent_outside_asks_for_one_call_at_a_time_through_the_same_gate() {
     let statuses: Vec<&str> = rows.iter().map(|row| row.status.as_str()).collect();
     assert_eq!(statuses, ["succeeded", "failed", "succeeded", "succeeded"]);
     assert_eq!(fleet.row(&agent.run).await.status, "succeeded");
+    fleet.audit().await;
+}
+
+/// A token may have been renewed until a call that was refused is asked for again, under the same key.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secrets_of_a_refused_call_are_forgotten_and_the_next_brings_its_own() {
+    let (fleet, upstream) = tokio::join!(Fleetlet::start(1), Upstream::start());
+    let document = policy::open_with("require_approval = [\"runtime.noop\"]\n");
+    fleet.apply_policy(&document).await;
+    let agent = Agent::new(&fleet, "renews", &json!(null)).await;
+    let step = agent.open_step().await;
+    let read = |token: &str| {
+        json!({ "target_url": upstream.url("/read"),
+            "headers": { "Authorization": format!("Bearer s3cr3t-{token}") } })
+    };
+    let mender = fleet.mender().await;
+    let kept = async || mender.kept_secrets().await.unwrap();
+
+    agent.ask(&step, "runtime.noop", json!({}), "busy").await;
+    let approval_id = fleet.parked(&agent.run).await;
+    let refused = agent.ask(&step, "egress.request", read("old"), "k").await;
+    assert_refused(&refused, ReasonCode::RunBusy);
+    assert_eq!(kept().await, [], "of a refused call");
+
+    let yes = Command::DecideApproval {
+        approval_id,
+        approve: true,
+        reason: None,
+        remember_s: None,
+    };
+    fleet.command_as("ann", &agent.run, yes).await;
+    fleet
+        .stands(&agent.run, |status| status == RunStatus::WaitingActor)
+        .await;
+    agent.call(&step, "egress.request", read("new"), "k").await;
+    let seen = upstream.seen_at("/read");
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].headers["authorization"], "Bearer s3cr3t-new");
+
+    let unknown = json!({ "password": "s3cr3t-unused" });
+    let denied = agent.call(&step, "fs.format", unknown, "denied").await;
+    assert_eq!(denied["error"]["reason_code"], "tool_not_found");
+    eventually("nothing is kept", Duration::from_secs(10), async || {
+        let kept = kept().await;
+        kept.is_empty().then_some(()).ok_or(format!("{kept:?}"))
+    })
+    .await;
+    let told = fleet.told(&agent.run).await;
+    assert!(!told.contains("s3cr3t"), "{told}");
     fleet.audit().await;
 }
 
