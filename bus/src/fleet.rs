@@ -147,8 +147,6 @@ pub struct Fleet {
     /// The groups of wake-ups.
     pub(crate) wake_groups: Option<GroupCommit>,
     refusals: Refusals,
-    pub(crate) secrets: Arc<OnceCell<Store>>,
-    pub(crate) quotas: Arc<OnceCell<Store>>,
     /// Who may read a page now.
     pub(crate) page_turns: Arc<Semaphore>,
     pub(crate) keys: Arc<OnceCell<Store>>,
@@ -223,8 +221,6 @@ impl Fleet {
             groups,
             wake_groups,
             refusals,
-            secrets: Arc::default(),
-            quotas: Arc::default(),
             page_turns: Arc::new(Semaphore::new(crate::pages::AT_ONCE)),
             keys: Arc::default(),
         })

@@ -20,9 +20,11 @@
 pub mod append;
 pub mod authority;
 mod backward;
+mod bucket;
 pub mod clock;
 pub mod dead_letters;
 pub mod depth;
+mod ear;
 mod fate;
 pub mod feed;
 pub mod fleet;

@@ -80,10 +80,10 @@ pub fn run(context: &Context, args: &NatsConfigArgs) -> Result<Exit> {
         (Some(cert), Some(key)) => Some((absolute(cert)?, absolute(key)?)),
         _ => None,
     };
-    let authorization = authorization(&dir, &roster, &context.settings.names)?;
+    let accounts = accounts(&dir, &roster, &context.settings.names)?;
     roster.write(&dir)?;
     let path = dir.join(FILE);
-    write_whole(&path, &args.server(&dir, tls.as_ref(), &authorization))?;
+    write_whole(&path, &args.server(&dir, tls.as_ref(), &accounts))?;
     for name in &removed {
         let seed = seeds::path(&dir, name);
         fs::remove_file(&seed).with_context(|| format!("cannot remove `{}`", seed.display()))?;
@@ -99,7 +99,7 @@ pub fn run(context: &Context, args: &NatsConfigArgs) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     eprintln!(
-        "wrote `{}` for {} users; a server that runs takes it on with `nats-server --signal reload`",
+        "wrote `{}` for {} users; a server that runs takes it on with `nats-server --signal reload`, given twice when a worker or submitter is new",
         path.display(),
         users.len()
     );
@@ -110,8 +110,8 @@ pub fn run(context: &Context, args: &NatsConfigArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The block `authorization` for everybody in the roster, whose seeds are made in `dir` where they are missing.
-pub fn authorization(dir: &Path, roster: &Roster, names: &Names) -> Result<String> {
+/// The block `accounts` for everybody in the roster, whose seeds are made in `dir` where they are missing.
+pub fn accounts(dir: &Path, roster: &Roster, names: &Names) -> Result<String> {
     let mut users = Vec::new();
     for (name, role) in roster.users()? {
         users.push(server_config::User {
@@ -120,7 +120,7 @@ pub fn authorization(dir: &Path, roster: &Roster, names: &Names) -> Result<Strin
             name,
         });
     }
-    Ok(server_config::authorization(&users))
+    Ok(server_config::accounts(names, &users))
 }
 
 /// Where the seed of the user of this name is.
@@ -169,7 +169,7 @@ impl NatsConfigArgs {
         }
     }
 
-    fn server(&self, dir: &Path, tls: Option<&(PathBuf, PathBuf)>, authorization: &str) -> String {
+    fn server(&self, dir: &Path, tls: Option<&(PathBuf, PathBuf)>, accounts: &str) -> String {
         let store = self
             .store_dir
             .clone()
@@ -184,7 +184,7 @@ impl NatsConfigArgs {
         format!(
             "# Written by `gatewright nats-config`; a change made here does not last.\n\
              server_name: \"gatewright\"\nlisten: \"{}\"\nhttp: \"{}\"\n\
-             jetstream {{\n  store_dir: {}\n  sync_interval: \"{}\"\n}}\n{tls}{authorization}",
+             jetstream {{\n  store_dir: {}\n  sync_interval: \"{}\"\n}}\n{tls}{accounts}",
             self.listen,
             self.monitor,
             quoted(&store),
