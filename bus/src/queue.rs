@@ -30,8 +30,10 @@ pub const EXTEND_EVERY: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
 /// Messages of the queue that are looked at in one request.
 const PAGE: usize = 500;
 
-/// How long a pull request waits at the server for a message.
-const LONG_POLL: Duration = Duration::from_secs(20);
+/// How long a pull request waits at the server for a message: so long the wake-ups that come may be handed to a worker that is gone.
+///
+/// A server alone notices that nobody waits for the answer any more. In a cluster, of a worker in an account of its own, it does not.
+pub const LONG_POLL: Duration = Duration::from_secs(20);
 
 /// How long an answer that needs no waiting may take.
 const AT_ONCE: Duration = Duration::from_secs(5);
