@@ -48,6 +48,7 @@ pub mod server_config;
 pub mod service;
 pub mod tail;
 pub mod telemetry;
+mod tls;
 pub mod vault;
 mod watched;
 
@@ -57,3 +58,4 @@ pub use feed::{EventFeed, FeedError, StreamIdentity};
 pub use fleet::{ConnectError, Connection, Credentials, Fleet};
 pub use load::{Illegible, LoadError, Loaded};
 pub use names::Names;
+pub use tls::{ClientCertificate, Tls};

@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::join_all;
-use gatewright_bus::{Connection, Credentials, Fleet, Names};
+use gatewright_bus::{Connection, Credentials, Fleet, Names, Tls};
 use gatewright_schemas::{Command, RunId, WorkspaceId, WriterId, Zone};
 use gatewright_store::{Options, Store, checkpoint, migrate};
 use tokio::time::Instant;
@@ -332,6 +332,7 @@ async fn join(url: &str, name: &str, nkey: PathBuf) -> Result<Fleet> {
         writer: WriterId::new(name)?,
         names: Names::default(),
         credentials: Some(Credentials::Nkey(nkey)),
+        tls: Tls::default(),
         group_commit: false,
     };
     Ok(Fleet::connect_once(&connection).await?)

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::support::{Done, Running, eventually, free_address, gatewright, run};
 
-fn configure(dir: &Path, more: &[&str]) -> Done {
+pub fn configure(dir: &Path, more: &[&str]) -> Done {
     let mut command = gatewright();
     command
         .args(["nats-config", "--out"])
@@ -182,7 +182,7 @@ fn a_worker_does_not_start_for_a_zone_that_its_credential_is_not_for() {
 }
 
 /// A server under the configuration in a directory, on ports that were free.
-struct Server {
+pub struct Server {
     dir: PathBuf,
     client: String,
     monitor: String,
@@ -192,7 +192,7 @@ struct Server {
 const RELOADED: &str = "Reloaded server configuration";
 
 impl Server {
-    fn start(dir: &Path) -> Self {
+    pub fn start(dir: &Path) -> Self {
         let mut this = Self {
             dir: dir.to_owned(),
             client: free_address(),
@@ -239,7 +239,8 @@ impl Server {
         });
     }
 
-    fn command(&self, nkey: Option<&str>, arguments: &[&str]) -> Command {
+    /// The program, as whoever has the seed in that file.
+    pub fn command(&self, nkey: Option<&str>, arguments: &[&str]) -> Command {
         let mut command = gatewright();
         command
             .args(arguments)
@@ -251,7 +252,8 @@ impl Server {
         command
     }
 
-    fn ask(&self, nkey: Option<&str>, arguments: &[&str]) -> Done {
+    /// What comes of such a command.
+    pub fn ask(&self, nkey: Option<&str>, arguments: &[&str]) -> Done {
         run(self.command(nkey, arguments), "")
     }
 
