@@ -40,6 +40,27 @@ pub fn worker() -> Role {
     }
 }
 
+/// The seeds of these, each in a file `<name>.nk` in `dir`, and what a server's configuration has to have in it to let them in.
+pub fn written(dir: &Path, roles: &[(&str, Role)]) -> String {
+    let users = roles.iter().map(|(name, role)| new_user(dir, name, role));
+    accounts(&Names::default(), &users.collect::<Vec<_>>())
+}
+
+fn new_user(dir: &Path, name: &str, role: &Role) -> User {
+    let name = WriterId::new(name).unwrap();
+    let key = UserKey::generate();
+    fs::write(dir.join(format!("{name}.nk")), key.seed().unwrap()).unwrap();
+    User {
+        public_key: key.public(),
+        permissions: permissions(&name, role),
+        name,
+    }
+}
+
+fn permissions(name: &WriterId, role: &Role) -> Permissions {
+    Permissions::of(&Names::default(), name, role).tidied()
+}
+
 impl Credentials {
     /// For the server that has its data in `dir`, which is to start after this.
     pub fn new(dir: &Path) -> Self {
@@ -61,7 +82,7 @@ impl Credentials {
     pub fn of(&self, name: &str, role: &Role, server: u32) -> PathBuf {
         let writer = WriterId::new(name).unwrap();
         let path = self.dir.join(format!("{name}.nk"));
-        let permissions = Permissions::of(&Names::default(), &writer, role).tidied();
+        let permissions = permissions(&writer, role);
         let mut users = self.users.lock().unwrap();
         if users
             .get(&writer)
@@ -69,15 +90,8 @@ impl Credentials {
         {
             return path;
         }
-        let key = UserKey::generate();
-        fs::write(&path, key.seed().unwrap()).unwrap();
         let has_own_account = permissions.account != Account::Fleet;
-        let user = User {
-            name: writer.clone(),
-            public_key: key.public(),
-            permissions,
-        };
-        users.insert(writer, user);
+        users.insert(writer, new_user(&self.dir, name, role));
         self.write(&users);
         self.reload(server);
         // What a new account takes in works only from the next reload on (nats-server 2.15).

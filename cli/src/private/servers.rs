@@ -123,7 +123,8 @@ async fn start_nats(
 
 /// Versions without accounts kept the streams in the server's default one. A server that does not run takes them under another name.
 fn adopt_streams(data_dir: &Path) -> Result<()> {
-    let store = data_dir.join("jetstream");
+    // In the directory that it is given for its data the server makes one of this name.
+    let store = data_dir.join("jetstream/jetstream");
     let (before, now) = (store.join("$G"), store.join(server_config::FLEET));
     if before.is_dir() && !now.exists() {
         let cannot = || format!("cannot rename `{}`", before.display());

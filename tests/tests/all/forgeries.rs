@@ -210,3 +210,11 @@ async fn a_worker_hears_nothing_of_others() {
     let first = next(&mut select_all(heard)).await;
     assert_eq!(first.subject.as_str(), interrupt);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "does not hold: projectors stand in the fleet's account, with its streams (docs/adr/0017)"]
+async fn no_answer_to_a_projector_lands_where_it_may_not_write() {
+    let fleet = Fleetlet::servers().await;
+    let forged = forged(&fleet, "projector", &Role::Projector).await;
+    assert_eq!(forged, BTreeSet::new());
+}

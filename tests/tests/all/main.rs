@@ -34,6 +34,7 @@ mod refusals;
 mod sandbox;
 mod secrets;
 mod submissions;
+mod three_nodes;
 mod twice;
 mod zombies;
 
