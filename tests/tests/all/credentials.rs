@@ -9,7 +9,7 @@ use gatewright_projector::aside::{copy_dead_letters, copy_workers};
 use gatewright_schemas::{RunStatus, Timestamp, WorkspaceId, Zone};
 use gatewright_store::{dead_letter, worker};
 use gatewright_tests::{Fleetlet, credentials, eventually, intruder::Intruder, outside::Outsider};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How long anything that should happen soon may take.
 const SOON: Duration = Duration::from_secs(20);
@@ -186,6 +186,37 @@ async fn a_worker_cannot_write_anothers_events_nor_take_from_another_zone() {
         .await;
     worker.stores("$KV.workers.worker-a").await;
     worker.stores("fleet.dead.acme").await;
+}
+
+/// A header can ask the server for more than to keep the message: to delete others, to delete it later, to publish it elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_of_a_worker_deletes_history_or_sets_a_timer() {
+    let fleet = Fleetlet::servers().await;
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let worker = Intruder::connect(&fleet, "worker-a", &credentials::worker()).await;
+    let own = "fleet.events.acme.r1.worker-a.allow.running";
+    outsider
+        .publish("fleet.events.acme.r1.worker-b.allow.running", "{}")
+        .await;
+    worker.stores(own).await;
+    for headers in [
+        vec![("Nats-Rollup", "all")],
+        vec![("Nats-Rollup", "sub")],
+        vec![("Nats-TTL", "1s")],
+        vec![
+            ("Nats-Schedule", "@at 2099-01-01T00:00:00Z"),
+            ("Nats-Schedule-Target", "fleet.command.acme.r1"),
+        ],
+    ] {
+        let mut asked = HeaderMap::new();
+        for (name, value) in &headers {
+            asked.insert(*name, *value);
+        }
+        let answer = worker.client.request_with_headers(own, asked, "{}".into());
+        let answer: Value = serde_json::from_slice(&answer.await.unwrap().payload).unwrap();
+        assert!(answer["error"].is_object(), "{headers:?}: {answer}");
+    }
+    assert_eq!(outsider.count("EVENTS").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
