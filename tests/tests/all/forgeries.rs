@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use async_nats::HeaderMap;
 use futures::{FutureExt as _, StreamExt as _, stream::select_all};
 use gatewright_bus::{
     Names,
@@ -209,6 +210,33 @@ async fn a_worker_hears_nothing_of_others() {
     outsider.client.publish(interrupt, nothing).await.unwrap();
     let first = next(&mut select_all(heard)).await;
     assert_eq!(first.subject.as_str(), interrupt);
+}
+
+/// Who wrote what, when and where is the server's word, whatever the writer put into the headers.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_passes_for_what_the_server_says_of_a_message() {
+    let fleet = Fleetlet::start(1).await;
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let (run, _) = fleet.ended_run(&json!({ "run_id": "r1" })).await;
+    let last = fleet.history(&run).await.pop().unwrap();
+    let commit = serde_json::to_string(&last.commit).unwrap();
+    let subject = "fleet.events.acme.r1.worker-a.none.succeeded";
+    let mut lies = HeaderMap::new();
+    for (name, value) in [
+        ("Nats-Stream", "QUEUE"),
+        ("Nats-Subject", "fleet.events.acme.r1.worker-b.deny.failed"),
+        ("Nats-Sequence", "1"),
+        ("Nats-Time-Stamp", "2001-01-01T00:00:00Z"),
+    ] {
+        lies.insert(name, value);
+    }
+    outsider.publish_with(subject, lies, commit).await;
+    let found = fleet.fleet.last_commit(&fleet.acme, &run).await;
+    let found = found.unwrap().unwrap();
+    assert_eq!(found.sequence, last.sequence + 1);
+    assert_eq!(found.writer.as_str(), "worker-a");
+    assert_eq!(found.status, Some(RunStatus::Succeeded));
+    assert!(found.stored_at >= last.stored_at);
 }
 
 #[tokio::test(flavor = "multi_thread")]
