@@ -23,7 +23,6 @@ use async_nats::{
     jetstream::{
         ErrorCode,
         context::{PublishError, PublishErrorKind},
-        stream::DirectGetErrorKind,
     },
 };
 use bytes::Bytes;
@@ -200,26 +199,15 @@ impl Fleet {
 
     /// Sequence and message id of the run's first message after `fence`.
     async fn first_after(&self, history: &str, fence: u64) -> Option<(u64, String)> {
-        let stream = self
-            .jetstream
-            .get_stream_no_info(self.names.events())
-            .await
-            .ok()?;
-        match stream
-            .direct_get_next_for_subject(history, Some(fence + 1))
-            .await
-        {
-            Ok(message) => {
-                let id = message
-                    .headers
-                    .get(NATS_MESSAGE_ID)
-                    .map(|id| id.as_str().to_owned());
-                Some((message.sequence, id.unwrap_or_default()))
-            }
+        let page = self.page(&self.names.events(), history, fence + 1, 1).await;
+        match page {
+            Ok(page) => page.first().map(|message| {
+                let id = message.headers.get(NATS_MESSAGE_ID);
+                let id = id.map(|id| id.as_str().to_owned());
+                (message.sequence, id.unwrap_or_default())
+            }),
             Err(error) => {
-                if error.kind() != DirectGetErrorKind::NotFound {
-                    tracing::warn!(%error, "cannot see who moved a run on, asking again");
-                }
+                tracing::warn!(%error, "cannot see who moved a run on, asking again");
                 None
             }
         }

@@ -9,8 +9,6 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::kv::{Entry, Operation, Store};
-use futures::StreamExt as _;
 use gatewright_policy::{CompiledPolicy, PolicyDocument, Snapshot};
 use gatewright_schemas::{
     CapabilityToken, CapabilityTokenId, Digest, Principal, PrincipalId, RememberedApproval,
@@ -20,7 +18,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
 use crate::{
-    Fleet, clock,
+    Fleet,
+    bucket::{Bucket, Entry},
+    clock,
     layout::{LayoutError, unavailable},
     retry::Retry,
 };
@@ -57,23 +57,16 @@ struct Versioned<T> {
 }
 
 impl Fleet {
-    async fn authority(&self) -> Result<Store, LayoutError> {
-        let bucket = self.names.authority_bucket();
-        self.jetstream
-            .get_key_value(&bucket)
-            .await
-            .map_err(|error| unavailable(&format!("open the bucket `{bucket}`"), &error))
+    fn authority(&self) -> Bucket<'_> {
+        self.bucket(self.names.authority_bucket())
     }
 
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, LayoutError> {
         let what = format!("read `{key}` of the authority");
-        let value = self
-            .authority()
-            .await?
-            .get(key)
-            .await
-            .map_err(|error| unavailable(&what, &error))?;
-        let Some(value) = value else { return Ok(None) };
+        let value = self.authority().get(key).await;
+        let Some(value) = value.map_err(|error| error.told(&what))? else {
+            return Ok(None);
+        };
         let versioned: Versioned<T> =
             serde_json::from_slice(&value).map_err(|error| unavailable(&what, &error))?;
         Ok(Some(versioned.value))
@@ -89,20 +82,17 @@ impl Fleet {
         value: &T,
     ) -> Result<(), LayoutError> {
         let what = format!("write `{key}` of the authority");
-        let bucket = self.authority().await?;
+        let bucket = self.authority();
         let bytes: bytes::Bytes = serde_json::to_vec(&Versioned { seq, value })
             .map_err(|error| unavailable(&what, &error))?
             .into();
         let mut retry = Retry::for_conflicts();
         loop {
-            let entry = bucket
-                .entry(key)
-                .await
-                .map_err(|error| unavailable(&what, &error))?;
+            let entry = bucket.entry(key).await;
+            let entry = entry.map_err(|error| error.told(&what))?;
             let revision = entry.as_ref().map_or(0, |entry| entry.revision);
-            let is_newer = entry.is_some_and(|entry| {
-                serde_json::from_slice::<Versioned<T>>(&entry.value)
-                    .is_ok_and(|there| there.seq >= seq)
+            let is_newer = entry.and_then(|entry| entry.value).is_some_and(|value| {
+                serde_json::from_slice::<Versioned<T>>(&value).is_ok_and(|there| there.seq >= seq)
             });
             if is_newer {
                 return Ok(());
@@ -201,39 +191,23 @@ impl Fleet {
     pub async fn tick(&self) -> Result<(), LayoutError> {
         let what = "refresh the clock of the authority";
         let now = serde_json::to_vec(&clock::now()).unwrap_or_default();
-        self.authority()
-            .await?
-            .put(CLOCK, now.into())
-            .await
-            .map_err(|error| unavailable(what, &error))?;
+        let put = self.authority().put(CLOCK, now.into()).await;
+        put.map_err(|error| error.told(what))?;
         Ok(())
     }
 
     /// Every entry of the authority, now: policy, capability tokens, principals and remembered approvals.
     pub async fn authority_now(&self) -> Result<Snapshot, LayoutError> {
-        let what = "read the authority";
-        let bucket = self.authority().await?;
-        let mut watch = bucket
-            .watch_with_history(">")
-            .await
-            .map_err(|error| unavailable(what, &error))?;
+        let bucket = self.names.authority_bucket();
         let mut copy = Copy::default();
-        // The clock is always there once a dispatcher ran; without it the bucket is empty.
-        if bucket
-            .get(CLOCK)
-            .await
-            .map_err(|error| unavailable(what, &error))?
-            .is_none()
-        {
-            return Ok(copy.snapshot);
-        }
-        while let Some(entry) = watch.next().await {
-            let entry = entry.map_err(|error| unavailable(what, &error))?;
-            copy.take(&entry, clock::now());
-            if entry.seen_current {
-                break;
-            }
-        }
+        let read = self
+            .entries_now(&bucket, |entry| copy.take(&entry, clock::now()))
+            .await;
+        read.map_err(|reason| LayoutError::Unavailable {
+            what: "read the authority".into(),
+            reason,
+            transient: true,
+        })?;
         Ok(copy.snapshot)
     }
 }
@@ -327,7 +301,7 @@ impl Copy {
     fn take(&mut self, entry: &Entry, received: Timestamp) {
         let mut tokens = entry.key.split('.');
         let ids = (tokens.next(), tokens.next(), tokens.next());
-        let gone = entry.operation != Operation::Put;
+        let gone = entry.value.is_none();
         let taken = match ids {
             (Some(CLOCK), None, None) => read(entry).map(|sent| self.beat(sent, received)),
             (Some(POLICY), None, None) if gone => {
@@ -427,7 +401,8 @@ impl Delays {
 }
 
 fn read<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {
-    serde_json::from_slice(&entry.value).map_err(|error| error.to_string())
+    let value = entry.value.as_ref().ok_or("it was deleted")?;
+    serde_json::from_slice(value).map_err(|error| error.to_string())
 }
 
 fn versioned<T: DeserializeOwned>(entry: &Entry) -> Result<T, String> {

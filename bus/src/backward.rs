@@ -3,12 +3,9 @@
 //! A page by the run's filter has the server search a block of the stream for a subject with wildcards, which takes it
 //! milliseconds in a large stream, whatever the run's length. A message by its sequence costs it next to nothing.
 
-use async_nats::{
-    header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-    jetstream::{message::StreamMessage, stream::Stream},
-};
+use async_nats::{header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, jetstream::message::StreamMessage};
 
-use crate::append::FENCE_FILTER;
+use crate::{Fleet, append::FENCE_FILTER};
 
 /// Commits of a history that is read backwards at most: each costs a round trip.
 const FEW: usize = 16;
@@ -16,7 +13,7 @@ const FEW: usize = 16;
 /// Everything up to `last`, the run's last message, oldest first. None when that cannot be had in this way: the history is longer,
 /// or a replica does not show all of it, or somebody appended without the fence.
 pub(crate) async fn up_to(
-    stream: &Stream<()>,
+    fleet: &Fleet,
     history: &str,
     last: StreamMessage,
 ) -> Option<Vec<StreamMessage>> {
@@ -25,7 +22,10 @@ pub(crate) async fn up_to(
         match fence_of(newest_first.last()?, history)? {
             0 => break,
             _ if newest_first.len() == FEW => return None,
-            before => newest_first.push(stream.direct_get(before).await.ok()?),
+            before => {
+                let events = fleet.names.events();
+                newest_first.push(fleet.message_at(&events, before).await.ok()??);
+            }
         }
     }
     newest_first.reverse();

@@ -15,7 +15,13 @@ use async_nats::{
 use gatewright_schemas::WriterId;
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::{Names, append::GroupCommit, nkey::UserKey, retry::Retry};
+use crate::{
+    Names,
+    append::GroupCommit,
+    nkey::UserKey,
+    retry::Retry,
+    tls::{Tls, is_about_tls},
+};
 
 /// The oldest server that a fleet can run on: atomic batches and scheduled messages came with it.
 pub const MIN_SERVER: (i64, i64, i64) = (2, 12, 0);
@@ -55,6 +61,8 @@ pub struct Connection {
     pub names: Names,
     /// How this connection proves who it is, where the server wants to know.
     pub credentials: Option<Credentials>,
+    /// What it believes and shows where TLS is spoken.
+    pub tls: Tls,
     /// The server syncs every message to disk before it answers: appends and wake-ups of different runs then go in groups.
     pub group_commit: bool,
 }
@@ -65,6 +73,17 @@ pub enum ConnectError {
     /// The server does not answer, or refuses.
     #[error("cannot connect to NATS at `{url}`")]
     Unreachable {
+        /// The addresses, without passwords.
+        url: String,
+        /// What the client says.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// They do not agree on TLS.
+    #[error(
+        "cannot speak TLS with NATS at `{url}`: see whether the server's certificate comes from the authority in --tls-ca and names this address, and whether the server asks for a certificate (--tls-client-cert)"
+    )]
+    Tls {
         /// The addresses, without passwords.
         url: String,
         /// What the client says.
@@ -147,8 +166,6 @@ pub struct Fleet {
     /// The groups of wake-ups.
     pub(crate) wake_groups: Option<GroupCommit>,
     refusals: Refusals,
-    pub(crate) secrets: Arc<OnceCell<Store>>,
-    pub(crate) quotas: Arc<OnceCell<Store>>,
     /// Who may read a page now.
     pub(crate) page_turns: Arc<Semaphore>,
     pub(crate) keys: Arc<OnceCell<Store>>,
@@ -184,14 +201,15 @@ impl Fleet {
             options = credentials.put_into(options).await?;
         }
         let servers: Vec<&str> = connection.url.split(',').map(str::trim).collect();
-        let client =
-            options
-                .connect(servers)
-                .await
-                .map_err(|source| ConnectError::Unreachable {
-                    url: without_passwords(&connection.url),
-                    source,
-                })?;
+        let client = connection.tls.put_into(options).connect(servers).await;
+        let client = client.map_err(|source| {
+            let url = without_passwords(&connection.url);
+            if is_about_tls(&source) {
+                ConnectError::Tls { url, source }
+            } else {
+                ConnectError::Unreachable { url, source }
+            }
+        })?;
         let info = client.server_info();
         let (major, minor, patch) = MIN_SERVER;
         if !client.is_server_compatible(major, minor, patch) {
@@ -223,8 +241,6 @@ impl Fleet {
             groups,
             wake_groups,
             refusals,
-            secrets: Arc::default(),
-            quotas: Arc::default(),
             page_turns: Arc::new(Semaphore::new(crate::pages::AT_ONCE)),
             keys: Arc::default(),
         })

@@ -1,26 +1,12 @@
 //! Following one run: what is stored of it, and then what comes, as it comes.
 
-use std::time::Duration;
-
-use async_nats::{Subscriber, jetstream::message::StreamMessage};
-use futures::StreamExt as _;
+use async_nats::jetstream::message::StreamMessage;
 use gatewright_schemas::{RunId, StoredCommit, WorkspaceId};
 
-use crate::{Fleet, LoadError, load::stored_commit};
+use crate::{Fleet, LoadError, ear::Ear, load::stored_commit};
 
 /// Messages asked for at a time.
 const PAGE: usize = 200;
-/// How long a run is not looked at while nothing is heard of it.
-const QUIET: Duration = Duration::from_secs(1);
-/// After something was heard: how long to wait before each look, for it may not be stored yet, or never be.
-const LOOKS: [Duration; 5] = [
-    Duration::ZERO,
-    Duration::from_millis(2),
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-];
-
 /// A run that is followed.
 ///
 /// What is published on its subjects only says that it is time to look: whether it is stored, the stream tells.
@@ -28,9 +14,7 @@ pub struct Follow {
     fleet: Fleet,
     workspace_id: WorkspaceId,
     run_id: RunId,
-    heard: Subscriber,
-    /// How often to look before waiting to hear something.
-    looks: usize,
+    ear: Ear,
     /// The sequence of the last commit that was handed out.
     last: u64,
 }
@@ -55,8 +39,7 @@ impl Fleet {
             fleet: self.clone(),
             workspace_id: workspace.clone(),
             run_id: run.clone(),
-            heard,
-            looks: 1,
+            ear: Ear::new(heard),
             last: after,
         })
     }
@@ -91,21 +74,12 @@ impl Follow {
     /// The next commits, in order; waits for one. May be dropped at any time without losing any.
     pub async fn next(&mut self) -> Result<Vec<StoredCommit>, LoadError> {
         loop {
-            for wait in LOOKS.into_iter().take(self.looks) {
-                tokio::time::sleep(wait).await;
-                let commits = self.look().await?;
-                if !commits.is_empty() {
-                    return Ok(commits);
-                }
+            self.ear.time_to_look().await;
+            let commits = self.look().await?;
+            if !commits.is_empty() {
+                self.ear.saw(commits.len());
+                return Ok(commits);
             }
-            // A subscription that ended is heard of no more; then looking now and then has to do.
-            let heard = tokio::time::timeout(QUIET, async {
-                if self.heard.next().await.is_none() {
-                    std::future::pending::<()>().await;
-                }
-            })
-            .await;
-            self.looks = if heard.is_ok() { LOOKS.len() } else { 1 };
         }
     }
 

@@ -20,9 +20,11 @@
 pub mod append;
 pub mod authority;
 mod backward;
+mod bucket;
 pub mod clock;
 pub mod dead_letters;
 pub mod depth;
+mod ear;
 mod fate;
 pub mod feed;
 pub mod fleet;
@@ -46,6 +48,7 @@ pub mod server_config;
 pub mod service;
 pub mod tail;
 pub mod telemetry;
+mod tls;
 pub mod vault;
 mod watched;
 
@@ -55,3 +58,4 @@ pub use feed::{EventFeed, FeedError, StreamIdentity};
 pub use fleet::{ConnectError, Connection, Credentials, Fleet};
 pub use load::{Illegible, LoadError, Loaded};
 pub use names::Names;
+pub use tls::{ClientCertificate, Tls};

@@ -6,7 +6,7 @@ use async_nats::{
     Message,
     jetstream::{
         message::StreamMessage,
-        stream::{DirectGetErrorKind, RawMessageErrorKind, Stream},
+        stream::{DirectGetErrorKind, RawMessageErrorKind},
     },
 };
 use gatewright_run::{RunState, Unevolved};
@@ -218,7 +218,10 @@ impl Fleet {
         run: &RunId,
         ask: Ask,
     ) -> Result<Option<StreamMessage>, LoadError> {
-        let stream = self.events_of(workspace, run).await?;
+        let stream = self.jetstream.get_stream_no_info(self.names.events());
+        let stream = stream
+            .await
+            .map_err(|error| unavailable(workspace, run, error.to_string()))?;
         let history = self.names.history(workspace, run);
         match ask {
             Ask::AnyReplica => match stream.direct_get_last_for_subject(history).await {
@@ -257,9 +260,8 @@ impl Fleet {
         mut each: impl FnMut(StoredCommit) -> Result<(), LoadError>,
     ) -> Result<(), LoadError> {
         let Some(last) = last else { return Ok(()) };
-        let stream = self.events_of(workspace, run).await?;
         let history = self.names.history(workspace, run);
-        let Some(messages) = backward::up_to(&stream, &history, last).await else {
+        let Some(messages) = backward::up_to(self, &history, last).await else {
             return self.each_from(workspace, run, From::Seq(1), each).await;
         };
         messages
@@ -289,17 +291,6 @@ impl Fleet {
                 return Ok(());
             }
         }
-    }
-
-    async fn events_of(
-        &self,
-        workspace: &WorkspaceId,
-        run: &RunId,
-    ) -> Result<Stream<()>, LoadError> {
-        let stream = self.jetstream.get_stream_no_info(self.names.events());
-        stream
-            .await
-            .map_err(|error| unavailable(workspace, run, error.to_string()))
     }
 
     fn read(

@@ -152,6 +152,12 @@ impl Names {
         format!("{}.ping.{worker}", self.prefix)
     }
 
+    /// Where a worker is asked by other workers whether it lives. Of workers that have accounts of their own,
+    /// the server turns what is asked here into a [`ping`](Self::ping).
+    pub fn peer(&self, worker: &WriterId) -> String {
+        format!("{}.peer.{worker}", self.prefix)
+    }
+
     /// Where workers learn that a run that they may hold is over.
     pub fn interrupt(&self, workspace: &WorkspaceId, run: &RunId) -> String {
         format!("{}.interrupt.{workspace}.{run}", self.prefix)

@@ -1,8 +1,8 @@
-//! Pages of a stream by direct get: many messages of one filter for one request (server 2.11).
+//! Messages of a stream by direct get: one, or a page of many of one filter for one request (server 2.11).
 //!
-//! The client library reads one message a request; this reads a page, and needs no consumer and hence no permission to make one.
+//! It needs no consumer, and hence no permission to make one.
 
-use async_nats::{Message, StatusCode, jetstream::message::StreamMessage};
+use async_nats::{Message, StatusCode, Subscriber, jetstream::message::StreamMessage};
 use futures::StreamExt as _;
 use gatewright_schemas::Timestamp;
 use serde::Serialize;
@@ -59,50 +59,83 @@ impl Fleet {
     ) -> Result<Vec<StreamMessage>, String> {
         let turn = self.page_turns.acquire().await;
         let _turn = turn.map_err(|error| error.to_string())?;
+        self.read_page(stream, filter, from, most).await
+    }
+
+    /// [`page_from`](Self::page_from) without waiting for one's turn.
+    pub(crate) async fn read_page(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: From,
+        most: usize,
+    ) -> Result<Vec<StreamMessage>, String> {
         let request = Request {
             from,
             next_by_subj: filter,
             batch: most,
         };
         let request = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
-        let inbox = self.client.new_inbox();
-        let mut answers = self
-            .client
-            .subscribe(inbox.clone())
-            .await
-            .map_err(|error| error.to_string())?;
-        self.client
-            .publish_with_reply(
-                format!("$JS.API.DIRECT.GET.{stream}"),
-                inbox,
-                request.into(),
-            )
-            .await
-            .map_err(|error| error.to_string())?;
+        let mut answers = self.direct_get(stream, request).await?;
         let mut page = Vec::new();
         loop {
-            let message = tokio::time::timeout(PATIENCE, answers.next())
-                .await
-                .map_err(|_| "no answer in time".to_owned())?
-                .ok_or_else(|| "the connection was closed".to_owned())?;
+            let message = next(&mut answers).await?;
             match message.status {
                 None => page.push(in_stream(message)?),
                 // End of the page, and nothing (more) that matches.
                 Some(status) if [NO_CONTENT, NOT_FOUND].contains(&status.as_u16()) => {
                     return Ok(page);
                 }
-                Some(StatusCode::NO_RESPONDERS) => {
-                    return Err(format!("nobody serves the stream `{stream}`"));
-                }
-                Some(status) => {
-                    let why = message.description.unwrap_or_default();
-                    return Err(format!("the server answered {status} {why}"));
-                }
+                Some(status) => return Err(refused(stream, status, message.description)),
             }
             if page.len() == most {
                 return Ok(page);
             }
         }
+    }
+
+    /// The message of `stream` with this sequence; none when there is none.
+    pub(crate) async fn message_at(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<StreamMessage>, String> {
+        let request =
+            serde_json::to_vec(&From::Seq(sequence)).map_err(|error| error.to_string())?;
+        let mut answers = self.direct_get(stream, request).await?;
+        let message = next(&mut answers).await?;
+        match message.status {
+            None => in_stream(message).map(Some),
+            Some(status) if status.as_u16() == NOT_FOUND => Ok(None),
+            Some(status) => Err(refused(stream, status, message.description)),
+        }
+    }
+
+    /// Asks, and hears the answers in an inbox of their own: the server forgets whom it answers once that is gone.
+    async fn direct_get(&self, stream: &str, request: Vec<u8>) -> Result<Subscriber, String> {
+        let inbox = self.client.new_inbox();
+        let answers = self.client.subscribe(inbox.clone()).await;
+        let answers = answers.map_err(|error| error.to_string())?;
+        let subject = format!("$JS.API.DIRECT.GET.{stream}");
+        let asked = self
+            .client
+            .publish_with_reply(subject, inbox, request.into());
+        asked.await.map_err(|error| error.to_string())?;
+        Ok(answers)
+    }
+}
+
+async fn next(answers: &mut Subscriber) -> Result<Message, String> {
+    tokio::time::timeout(PATIENCE, answers.next())
+        .await
+        .map_err(|_| "no answer in time".to_owned())?
+        .ok_or_else(|| "the connection was closed".to_owned())
+}
+
+fn refused(stream: &str, status: StatusCode, why: Option<String>) -> String {
+    match status {
+        StatusCode::NO_RESPONDERS => format!("nobody serves the stream `{stream}`"),
+        status => format!("the server answered {status} {}", why.unwrap_or_default()),
     }
 }
 

@@ -4,13 +4,16 @@
 //!    command, timer or submission. Whoever may write timers can have the server publish anywhere: dispatchers only.
 //! 2. Nobody purges, deletes or changes a stream: that takes the server's administrator, who has no credential here.
 //! 3. Everybody has an inbox of its own and hears no other's.
+//! 4. A worker and a submitter each have an account of their own, into which the fleet's account lets exactly the subjects
+//!    of their lists. For the server sends an answer wherever the request's reply subject says, whether or not whoever
+//!    asked may publish there: but into its own account, where nothing is stored.
 //!
-//! What these lists do not hold: the server sends an answer wherever the request's reply subject says, whether or not the
-//! asking credential may publish there. `docs/adr/0017-credentials-per-role.md` tells what follows from that.
+//! Provisioners, dispatchers, projectors and operators share the fleet's account: of them the lists hold no more than they say.
+//! `docs/adr/0017-credentials-per-role.md` has the reasons.
 
 use gatewright_schemas::{Lane, RunId, WorkspaceId, WriterId, Zone};
 
-use crate::{Names, layout::zones_and_lanes};
+use crate::{Names, bucket::stream_of, layout::zones_and_lanes};
 
 /// Who a credential is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,21 @@ pub enum Role {
     },
 }
 
+/// Where a credential stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Account {
+    /// In the fleet's account, with its streams.
+    #[default]
+    Fleet,
+    /// In one of its own. What it may publish goes over to the fleet's account, and answers come back.
+    Own {
+        /// What comes over of what is published in the fleet's account. It may hear all of this.
+        heard: Vec<String>,
+        /// On what the fleet's account may ask it.
+        served: Vec<String>,
+    },
+}
+
 /// Subjects, wildcards included. What is not in a list is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Permissions {
@@ -50,6 +68,8 @@ pub struct Permissions {
     pub subscribe: Vec<String>,
     /// Whether whoever asks something that is heard may be answered, once.
     pub answers: bool,
+    /// In which account.
+    pub account: Account,
 }
 
 impl Permissions {
@@ -69,14 +89,21 @@ impl Permissions {
             Role::Projector => {
                 this.feed(names);
                 this.get(&names.dead_letters());
-                this.watch(&names.workers_bucket());
+                this.read(&names.workers_bucket());
             }
             Role::Operator => this.operator(names),
             Role::Worker { zones, services } => {
                 this.worker(names, writer, zones);
                 this.publish.extend(services.iter().cloned());
             }
-            Role::Submitter { workspace } => this.publish.push(names.submit(workspace)),
+            Role::Submitter { workspace } => {
+                this.publish.push(names.submit(workspace));
+                // Dispatchers answer into its inbox.
+                this.account = Account::Own {
+                    heard: this.subscribe.clone(),
+                    served: Vec::new(),
+                };
+            }
         }
         this
     }
@@ -118,19 +145,20 @@ impl Permissions {
         self.publish
             .push(format!("$JS.API.STREAM.MSG.GET.{events}"));
         self.get(&names.queue());
-        for bucket in [
-            names.authority_bucket(),
-            names.workers_bucket(),
-            names.secrets_bucket(),
-        ] {
-            self.watch(&bucket);
+        for bucket in [names.authority_bucket(), names.workers_bucket()] {
+            self.read(&bucket);
+            self.hear(&bucket);
             self.publish.push(format!("$KV.{bucket}.>"));
         }
+        let secrets = names.secrets_bucket();
+        self.read(&secrets);
+        self.list(&secrets);
+        self.publish.push(format!("$KV.{secrets}.>"));
         // What it serves over HTTP: submissions, live tails, dead letters, and who may ask.
         self.publish.push(format!("{prefix}.submit.*"));
         self.subscribe.push(format!("{prefix}.events.>"));
         self.get(&names.dead_letters());
-        self.open(&names.keys_bucket());
+        self.read(&names.keys_bucket());
     }
 
     /// Reads the stream of events from end to end.
@@ -174,9 +202,10 @@ impl Permissions {
             names.quota_bucket(),
             names.keys_bucket(),
         ] {
-            self.watch(&bucket);
+            self.read(&bucket);
         }
         // The keys to the HTTP API are an operator's to make and revoke.
+        self.list(&names.keys_bucket());
         self.publish.push(format!("$KV.{}.>", names.keys_bucket()));
         // Whoever follows a run listens to `<run>.>`, which no narrower pattern covers.
         self.subscribe.push(format!("{prefix}.events.>"));
@@ -190,27 +219,28 @@ impl Permissions {
         self.publish_not
             .push(format!("{prefix}.events.*.{authority}.>"));
         self.publish.push(format!("{prefix}.dead.*"));
-        self.publish.push(format!("{prefix}.ping.*"));
+        self.publish.push(format!("{prefix}.peer.*"));
         for zone in zones {
             for lane in Lane::ALL {
-                self.take(&names.queue(), &names.queue_consumer(*zone, *lane));
+                self.settle(&names.queue(), &names.queue_consumer(*zone, *lane));
             }
         }
-        let events = names.events();
-        // Its information tells the server's time.
-        self.info(&events);
-        self.get(&events);
-        self.watch(&names.authority_bucket());
+        self.get(&names.events());
+        let authority = names.authority_bucket();
+        self.read(&authority);
         for bucket in [names.secrets_bucket(), names.quota_bucket()] {
-            self.open(&bucket);
+            self.read(&bucket);
             self.publish.push(format!("$KV.{bucket}.>"));
         }
         let workers = names.workers_bucket();
-        self.info(&format!("KV_{workers}"));
         self.publish.push(format!("$KV.{workers}.{writer}"));
-        self.subscribe.push(names.ping(writer));
-        self.subscribe.push(names.interrupts());
+        let heard = vec![names.interrupts(), format!("$KV.{authority}.>")];
+        let served = vec![names.ping(writer)];
+        self.subscribe.extend(heard.iter().chain(&served).cloned());
+        // Where there are no accounts, this is how its peers reach it.
+        self.subscribe.push(names.peer(writer));
         self.answers = true;
+        self.account = Account::Own { heard, served };
     }
 
     /// Appends events under its own name.
@@ -240,10 +270,16 @@ impl Permissions {
         self.publish.push(format!("$JS.API.DIRECT.GET.{stream}.>"));
     }
 
-    /// Takes messages from a consumer that is there, and settles them.
+    /// Sees how a consumer that is there is set up, takes messages from it, and settles them.
     fn take(&mut self, stream: &str, consumer: &str) {
+        self.publish
+            .push(format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}"));
+        self.settle(stream, consumer);
+    }
+
+    /// Takes messages from a consumer that is there, and settles them.
+    fn settle(&mut self, stream: &str, consumer: &str) {
         for subject in [
-            format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}"),
             format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             format!("$JS.ACK.{stream}.{consumer}.>"),
             // With the domain and the account in it, as newer servers spell it.
@@ -254,16 +290,19 @@ impl Permissions {
     }
 
     /// Reads entries of a bucket.
-    fn open(&mut self, bucket: &str) {
-        let stream = format!("KV_{bucket}");
-        self.info(&stream);
-        self.get(&stream);
+    fn read(&mut self, bucket: &str) {
+        self.get(&stream_of(bucket));
     }
 
-    /// Reads entries of a bucket, lists its keys and hears of changes.
-    fn watch(&mut self, bucket: &str) {
-        self.open(bucket);
-        let stream = format!("KV_{bucket}");
+    /// Hears of changes of a bucket.
+    fn hear(&mut self, bucket: &str) {
+        self.subscribe.push(format!("$KV.{bucket}.>"));
+    }
+
+    /// Lists the keys of a bucket without reading its entries.
+    fn list(&mut self, bucket: &str) {
+        let stream = stream_of(bucket);
+        self.info(&stream);
         for subject in [
             format!("$JS.API.CONSUMER.CREATE.{stream}"),
             format!("$JS.API.CONSUMER.CREATE.{stream}.>"),
@@ -305,7 +344,7 @@ fn every_stream(names: &Names) -> Vec<String> {
         names.events(),
         names.dead_letters(),
     ];
-    streams.extend(buckets.iter().map(|bucket| format!("KV_{bucket}")));
+    streams.extend(buckets.iter().map(|bucket| stream_of(bucket)));
     streams
 }
 
@@ -391,6 +430,8 @@ mod tests {
             "fleet.submit.acme",
             "fleet.queue.sandbox.interactive",
             "_INBOX.operator.x",
+            "$JS.API.CONSUMER.CREATE.KV_authority",
+            "$JS.API.STREAM.INFO.EVENTS",
         ] {
             assert!(!may_publish(&w1, refused), "{refused}");
         }
@@ -448,6 +489,25 @@ mod tests {
             );
             let event = "fleet.events.acme.r1.w2.none.running";
             assert_eq!(is_heard(event), may_follow, "{role:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_not_trusted_with_everything_has_an_account_of_its_own() {
+        for role in every_role() {
+            let permissions = of("w1", &role);
+            let has_own = matches!(role, Role::Worker { .. } | Role::Submitter { .. });
+            let Account::Own { heard, served } = &permissions.account else {
+                assert!(!has_own, "{role:?}");
+                continue;
+            };
+            assert!(has_own, "{role:?}");
+            for subject in heard.iter().chain(served) {
+                assert!(
+                    permissions.subscribe.contains(subject),
+                    "{role:?} {subject}"
+                );
+            }
         }
     }
 

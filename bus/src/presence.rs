@@ -6,16 +6,14 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{
-    client::RequestErrorKind,
-    jetstream::kv::{Entry, Operation},
-};
-use futures::{StreamExt as _, TryStreamExt as _};
+use async_nats::client::RequestErrorKind;
+use futures::{StreamExt as _, stream::select};
 use gatewright_schemas::{Timestamp, WorkerHeartbeat, WriterId};
 use serde::Serialize;
 
 use crate::{
     Fleet,
+    bucket::{Bucket, Entry},
     layout::{LayoutError, unavailable},
 };
 
@@ -72,11 +70,14 @@ impl Fleet {
     ///
     /// A worker runs this beside its loop. `holds` is given `<workspace>/<run>`.
     pub async fn answer_pings(&self, holds: impl Fn(&str) -> bool) -> Result<(), LayoutError> {
-        let mut pings = self
-            .client
-            .subscribe(self.names.ping(&self.writer))
-            .await
-            .map_err(|error| unavailable("listen for pings", &error))?;
+        let listen = async |subject| {
+            let pings = self.client.subscribe(subject).await;
+            pings.map_err(|error| unavailable("listen for pings", &error))
+        };
+        let mut pings = select(
+            listen(self.names.ping(&self.writer)).await?,
+            listen(self.names.peer(&self.writer)).await?,
+        );
         while let Some(ping) = pings.next().await {
             let asked = String::from_utf8_lossy(&ping.payload);
             let answer: &'static [u8] = if holds(&asked) { b"holds" } else { b"" };
@@ -96,14 +97,19 @@ impl Fleet {
     ///
     /// A dead one's answer comes at once: the server knows that nobody listens.
     pub async fn ping(&self, worker: &WriterId, run: &str) -> Presence {
+        self.ping_on(self.names.ping(worker), run).await
+    }
+
+    /// The same, for one worker that asks another.
+    pub async fn ping_peer(&self, worker: &WriterId, run: &str) -> Presence {
+        self.ping_on(self.names.peer(worker), run).await
+    }
+
+    async fn ping_on(&self, subject: String, run: &str) -> Presence {
         let request = async_nats::Request::new()
             .payload(run.to_owned().into())
             .timeout(Some(Duration::from_secs(1)));
-        match self
-            .client
-            .send_request(self.names.ping(worker), request)
-            .await
-        {
+        match self.client.send_request(subject, request).await {
             Ok(answer) => Presence::Alive {
                 holds: &answer.payload[..] == b"holds",
             },
@@ -115,55 +121,38 @@ impl Fleet {
     /// Says that this worker is there.
     pub async fn beat(&self, heartbeat: &WorkerHeartbeat) -> Result<(), LayoutError> {
         let value = serde_json::to_vec(heartbeat).unwrap_or_default();
-        let bucket = self.workers().await?;
-        bucket
-            .put(heartbeat.worker_id.as_str(), value.into())
-            .await
-            .map_err(|error| unavailable("write a heartbeat", &error))?;
+        let key = heartbeat.worker_id.as_str();
+        let put = self.workers().put(key, value.into()).await;
+        put.map_err(|error| error.told("write a heartbeat"))?;
         Ok(())
     }
 
     /// Strikes a worker off the list.
     pub async fn strike_off(&self, worker: &WriterId) -> Result<(), LayoutError> {
-        let bucket = self.workers().await?;
-        bucket
-            .purge(worker.as_str())
-            .await
-            .map_err(|error| unavailable("strike a worker off", &error))
+        let purged = self.workers().purge(worker.as_str(), None).await;
+        purged.map_err(|error| error.told("strike a worker off"))
     }
 
-    /// Every worker on the list, with what it said last.
+    /// Every worker on the list, by name, with what it said last.
     pub async fn list_workers(&self) -> Result<Vec<WorkerHeartbeat>, LayoutError> {
-        let what = "list the workers";
-        let bucket = self.workers().await?;
-        let keys = bucket
-            .keys()
-            .await
-            .map_err(|error| unavailable(what, &error))?;
-        let keys: Vec<String> = keys
-            .try_collect()
-            .await
-            .map_err(|error| unavailable(what, &error))?;
-        let mut workers = Vec::new();
-        for key in keys {
-            if let Some(value) = bucket
-                .get(&key)
-                .await
-                .map_err(|error| unavailable(what, &error))?
-                && let Ok(heartbeat) = serde_json::from_slice(&value)
-            {
-                workers.push(heartbeat);
-            }
-        }
+        let bucket = self.names.workers_bucket();
+        let listed = Listed::default();
+        let read = self
+            .entries_now(&bucket, |entry| take(&listed, entry))
+            .await;
+        read.map_err(|reason| LayoutError::Unavailable {
+            what: "list the workers".into(),
+            reason,
+            transient: true,
+        })?;
+        let listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers: Vec<_> = listed.values().cloned().collect();
+        workers.sort_by(|a, b| a.worker_id.cmp(&b.worker_id));
         Ok(workers)
     }
 
-    async fn workers(&self) -> Result<async_nats::jetstream::kv::Store, LayoutError> {
-        let bucket = self.names.workers_bucket();
-        self.jetstream
-            .get_key_value(&bucket)
-            .await
-            .map_err(|error| unavailable(&format!("open the bucket `{bucket}`"), &error))
+    fn workers(&self) -> Bucket<'_> {
+        self.bucket(self.names.workers_bucket())
     }
 }
 
@@ -214,9 +203,14 @@ impl Drop for LiveWorkers {
 
 fn take(listed: &Listed, entry: Entry) {
     let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
-    if entry.operation != Operation::Put {
-        listed.remove(&entry.key);
-    } else if let Ok(heartbeat) = serde_json::from_slice(&entry.value) {
-        listed.insert(entry.key, heartbeat);
+    match entry.value {
+        None => {
+            listed.remove(&entry.key);
+        }
+        Some(value) => {
+            if let Ok(heartbeat) = serde_json::from_slice(&value) {
+                listed.insert(entry.key, heartbeat);
+            }
+        }
     }
 }

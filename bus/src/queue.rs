@@ -3,25 +3,24 @@
 //! A message means only "wake this run". It is acknowledged after the run's terminal or parking commit is stored, and not before;
 //! a worker that is fenced neither acknowledges nor gives back. What a late acknowledgement of a zombie takes away, the reconciler mends.
 
-use std::{collections::HashSet, pin::pin, sync::atomic::Ordering, time::Duration};
+use std::{collections::HashSet, pin::pin, time::Duration};
 
 use async_nats::{
-    Client, HeaderMap,
+    HeaderMap, Request, StatusCode, Subscriber,
+    client::RequestErrorKind,
     connection::State,
     header::NATS_MESSAGE_ID,
-    jetstream::{
-        AckKind, Message,
-        consumer::{PullConsumer, pull::Batch},
-    },
+    jetstream::{AckKind, Message, consumer::pull},
 };
 use futures::{FutureExt as _, StreamExt as _};
 use gatewright_schemas::{Lane, RunId, Timestamp, Wake, WorkspaceId, Zone};
+use serde::Serialize;
 
 use crate::{
     Fleet,
     append::{Attempt, GroupCommit, Outgoing},
     clock,
-    layout::{ACK_WAIT, LayoutError, unavailable, unavailable_boxed},
+    layout::{ACK_WAIT, LayoutError, unavailable},
     retry::Retry,
 };
 
@@ -31,14 +30,32 @@ pub const EXTEND_EVERY: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
 /// Messages of the queue that are looked at in one request.
 const PAGE: usize = 500;
 
-/// How long a pull request waits at the server for a message.
-const LONG_POLL: Duration = Duration::from_secs(20);
+/// How long a pull request waits at the server for a message: so long the wake-ups that come may be handed to a worker that is gone.
+///
+/// A server alone notices that nobody waits for the answer any more. In a cluster, of a worker in an account of its own, it does not.
+pub const LONG_POLL: Duration = Duration::from_secs(20);
 
 /// How long an answer that needs no waiting may take.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// How often a pull request that waits looks whether its connection is still the one it went out on.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// No request for wake-ups: the beginning of one.
+const NO_REQUEST: &str = "{";
+const BAD_REQUEST: u16 = 400;
+
+/// A request for wake-ups, as the server reads it. The client library makes them too, but asks about the consumer first,
+/// which a worker's account may not (`docs/adr/0017-credentials-per-role.md`).
+#[derive(Serialize)]
+struct Pull {
+    /// How many at most.
+    batch: usize,
+    /// Whether to answer at once, with those that wait.
+    no_wait: bool,
+    /// Otherwise how long the request is good for, in nanoseconds.
+    expires: u64,
+}
 
 /// A wake-up that a worker was handed, and its lease on the run.
 #[derive(Debug)]
@@ -63,8 +80,7 @@ pub struct Queue {
     pub zone: Zone,
     /// The lane.
     pub lane: Lane,
-    consumer: PullConsumer,
-    client: Client,
+    fleet: Fleet,
 }
 
 /// Why no wake-ups come.
@@ -83,25 +99,13 @@ pub(crate) struct NeverStored;
 impl Fleet {
     /// Joins the workers of a zone and lane.
     pub async fn queue(&self, zone: Zone, lane: Lane) -> Result<Queue, LayoutError> {
-        let what = format!(
-            "see the consumer `{}`",
-            self.names.queue_consumer(zone, lane)
-        );
-        let stream = self
-            .jetstream
-            .get_stream_no_info(self.names.queue())
-            .await
-            .map_err(|error| unavailable(&what, &error))?;
-        let consumer = stream
-            .get_consumer(&self.names.queue_consumer(zone, lane))
-            .await
-            .map_err(|error| unavailable_boxed(&what, &error))?;
-        Ok(Queue {
+        let queue = Queue {
             zone,
             lane,
-            consumer,
-            client: self.client.clone(),
-        })
+            fleet: self.clone(),
+        };
+        queue.check().await?;
+        Ok(queue)
     }
 
     /// Wakes a run. For the same state of the run and the same `reason` it is queued once, however often this is called within half a minute.
@@ -191,15 +195,16 @@ impl Fleet {
         let mut wakes = Vec::new();
         for (zone, lane) in crate::layout::zones_and_lanes() {
             let failed = |reason: String| PullError { zone, lane, reason };
-            let mut queue = self
-                .queue(zone, lane)
+            let stream = self
+                .jetstream
+                .get_stream_no_info(self.names.queue())
                 .await
                 .map_err(|error| failed(error.to_string()))?;
-            let info = queue
-                .consumer
-                .info()
+            let consumer = stream
+                .get_consumer::<pull::Config>(&self.names.queue_consumer(zone, lane))
                 .await
                 .map_err(|error| failed(error.to_string()))?;
+            let info = consumer.cached_info();
             if info.num_ack_pending == 0 {
                 continue;
             }
@@ -272,39 +277,88 @@ impl Fleet {
 impl Queue {
     /// Takes up to `most` wake-ups that wait already.
     pub async fn take(&self, most: usize) -> Result<Vec<Delivery>, PullError> {
-        let connection = self.connection()?;
-        let batch = self.consumer.fetch().max_messages(most).messages().await;
-        self.collect(
-            batch.map_err(|error| self.failed(&error))?,
-            connection,
-            AT_ONCE,
-        )
-        .await
+        let request = Pull {
+            batch: most,
+            no_wait: true,
+            expires: 0,
+        };
+        self.pull(&request, AT_ONCE).await
     }
 
     /// Waits for one wake-up, and answers with none after a while.
     pub async fn wait(&self) -> Result<Vec<Delivery>, PullError> {
+        let request = Pull {
+            batch: 1,
+            no_wait: false,
+            expires: LONG_POLL.as_secs() * 1_000_000_000,
+        };
+        self.pull(&request, LONG_POLL + AT_ONCE).await
+    }
+
+    /// Fails when the consumer is not there, or not for this credential.
+    ///
+    /// It is asked for something that it cannot understand: who gets its refusal could have got a wake-up.
+    async fn check(&self) -> Result<(), LayoutError> {
+        let client = &self.fleet.client;
+        let what = format!("see the {}", self.named());
+        let request = Request::new()
+            .payload(NO_REQUEST.into())
+            .timeout(Some(AT_ONCE));
+        match client.send_request(self.subject(), request).await {
+            Ok(answer)
+                if answer
+                    .status
+                    .is_some_and(|status| status.as_u16() == BAD_REQUEST) =>
+            {
+                Ok(())
+            }
+            Ok(answer) => Err(LayoutError::Unavailable {
+                what,
+                reason: format!("it answered {:?}", answer.status),
+                transient: false,
+            }),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                Err(LayoutError::Missing { what: self.named() })
+            }
+            Err(_) if self.fleet.was_refused(&self.subject()) => Err(LayoutError::Unavailable {
+                what,
+                reason: "this credential may not take runs from it".into(),
+                transient: false,
+            }),
+            Err(error) => Err(unavailable(&what, &error)),
+        }
+    }
+
+    fn named(&self) -> String {
+        let consumer = self.fleet.names.queue_consumer(self.zone, self.lane);
+        let stream = self.fleet.names.queue();
+        format!("the consumer `{consumer}` of the stream `{stream}`")
+    }
+
+    /// Where it is asked for wake-ups.
+    fn subject(&self) -> String {
+        let consumer = self.fleet.names.queue_consumer(self.zone, self.lane);
+        let stream = self.fleet.names.queue();
+        format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}")
+    }
+
+    async fn pull(&self, request: &Pull, patience: Duration) -> Result<Vec<Delivery>, PullError> {
         let connection = self.connection()?;
-        let batch = self
-            .consumer
-            .batch()
-            .max_messages(1)
-            .expires(LONG_POLL)
-            .messages()
-            .await;
-        let patience = LONG_POLL + AT_ONCE;
-        self.collect(
-            batch.map_err(|error| self.failed(&error))?,
-            connection,
-            patience,
-        )
-        .await
+        let client = &self.fleet.client;
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(inbox.clone()).await;
+        let answers = answers.map_err(|error| self.failed(&error))?;
+        let payload = serde_json::to_vec(request).map_err(|error| self.failed(&error))?;
+        let asked = client.publish_with_reply(self.subject(), inbox, payload.into());
+        asked.await.map_err(|error| self.failed(&error))?;
+        self.collect(answers, request.batch, connection, patience)
+            .await
     }
 
     /// The number of the connection that stands now.
     fn connection(&self) -> Result<u64, PullError> {
-        match self.client.connection_state() {
-            State::Connected => Ok(self.client.statistics().connects.load(Ordering::Relaxed)),
+        match self.fleet.client.connection_state() {
+            State::Connected => Ok(self.fleet.times_connected()),
             other => Err(self.failed(&format!("the connection to NATS is {other}"))),
         }
     }
@@ -316,23 +370,25 @@ impl Queue {
         }
     }
 
+    /// The answers to a request for `most` wake-ups.
     async fn collect(
         &self,
-        mut batch: Batch,
+        mut answers: Subscriber,
+        most: usize,
         connection: u64,
         patience: Duration,
     ) -> Result<Vec<Delivery>, PullError> {
         let mut deliveries = Vec::new();
         let mut replaced = pin!(self.is_replaced(connection));
         let mut silent = pin!(tokio::time::sleep(patience));
-        loop {
+        while deliveries.len() < most {
             let message = tokio::select! {
                 biased;
-                message = batch.next() => message,
+                message = answers.next() => message,
                 // The consumer's leader may be gone with the request.
                 () = &mut silent => break,
                 // The request went down with its connection: nothing may ever answer it. What came before it did is here.
-                () = &mut replaced => match batch.next().now_or_never() {
+                () = &mut replaced => match answers.next().now_or_never() {
                     Some(message) => message,
                     None if deliveries.is_empty() => {
                         return Err(self.failed(&"the connection to NATS was lost"));
@@ -341,20 +397,29 @@ impl Queue {
                 },
             };
             let Some(message) = message else { break };
-            match message {
-                Ok(message) => deliveries.push(self.delivery(message)),
+            let text = message.description.clone().unwrap_or_default();
+            match message.status {
+                None => deliveries.push(self.delivery(message)),
+                // There are none, or none came.
+                Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => break,
                 // What came before the fault is leased to us already and must not be lost sight of.
-                Err(error) if !deliveries.is_empty() => {
-                    tracing::warn!(%error, "a pull ended early");
+                Some(status) if !deliveries.is_empty() => {
+                    tracing::warn!(%status, %text, "a pull ended early");
                     break;
                 }
-                Err(error) => return Err(self.failed(&error)),
+                Some(status) => {
+                    return Err(self.failed(&format!("the server answered {status} {text}")));
+                }
             }
         }
         Ok(deliveries)
     }
 
-    fn delivery(&self, message: Message) -> Delivery {
+    fn delivery(&self, message: async_nats::Message) -> Delivery {
+        let message = Message {
+            message,
+            context: self.fleet.jetstream.clone(),
+        };
         let (sequence, delivered, stored_at) = message.info().map_or_else(
             |_| (0, 1, clock::now()),
             |info| (info.stream_sequence, info.delivered, info.published.into()),

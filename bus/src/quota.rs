@@ -26,24 +26,21 @@ pub use counter::Counter;
 pub use leases::{NotReserved, Pace, QuotaLeases, Reservation};
 pub use ledger::{Lease, Ledger, MAX_CHUNK, Wish, chunk, max_chunk};
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use async_nats::jetstream::kv::{Operation, Store};
-use futures::{StreamExt as _, TryStreamExt as _};
 use gatewright_schemas::Timestamp;
 
 use crate::{
     Fleet,
-    layout::{LayoutError, unavailable, unopened},
+    bucket::{Bucket, Entry},
+    layout::{LayoutError, unavailable},
+    server_clock::STAMPED,
 };
 
 /// How long a ledger stays after its last change.
 ///
 /// Longer than any window, so that none is begun twice.
 pub(crate) const KEPT: Duration = Duration::from_hours(4 * 24);
-
-/// Ledgers that are read at once.
-const AT_ONCE: usize = 16;
 
 /// A ledger and the revision of its entry; 0 where there is none.
 type Found = (Option<Ledger>, u64);
@@ -63,50 +60,34 @@ impl Fleet {
         most: usize,
         now: Timestamp,
     ) -> Result<Vec<Ledger>, LayoutError> {
-        let what = "list the quotas";
-        let keys = self
-            .quota_bucket()
-            .await?
-            .keys()
-            .await
-            .map_err(|error| unavailable(what, &error))?;
-        let keys: BTreeSet<String> = keys
-            .try_collect()
-            .await
-            .map_err(|error| unavailable(what, &error))?;
-        let wanted = keys
-            .into_iter()
-            .filter(|key| key.as_str() > after && (all || Counter::is_key_current(key, now)))
-            .take(most);
-        let found: Vec<Found> = futures::stream::iter(wanted)
-            .map(|key| async move { self.ledger(&key).await })
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
-        Ok(found.into_iter().filter_map(|(ledger, _)| ledger).collect())
+        let (bucket, mut wanted) = (self.names.quota_bucket(), BTreeMap::new());
+        let read = self.entries_now(&bucket, |entry| {
+            let key = entry.key.as_str();
+            let is_a_counters = !key.starts_with(STAMPED);
+            if is_a_counters && key > after && (all || Counter::is_key_current(key, now)) {
+                // The last of a key holds.
+                wanted.insert(key.to_owned(), entry);
+            }
+        });
+        read.await.map_err(|reason| LayoutError::Unavailable {
+            what: "list the quotas".into(),
+            reason,
+            transient: true,
+        })?;
+        let ledgers = wanted
+            .into_values()
+            .filter_map(|entry| ledger_of(entry).transpose());
+        ledgers.take(most).collect()
     }
 
     async fn ledger(&self, key: &str) -> Result<Found, LayoutError> {
-        let what = format!("read the quota `{key}`");
-        let entry = self
-            .quota_bucket()
-            .await?
-            .entry(key)
-            .await
-            .map_err(|error| passing(unavailable(&what, &error)))?;
+        let entry = self.ledgers().entry(key).await;
+        let entry = entry.map_err(|error| passing(error.told(&reading(key))))?;
         let Some(entry) = entry else {
             return Ok((None, 0));
         };
-        if entry.operation != Operation::Put {
-            return Ok((None, entry.revision));
-        }
-        let ledger =
-            serde_json::from_slice(&entry.value).map_err(|error| LayoutError::Unavailable {
-                what,
-                reason: format!("the entry cannot be understood: {error}"),
-                transient: false,
-            })?;
-        Ok((Some(ledger), entry.revision))
+        let revision = entry.revision;
+        Ok((ledger_of(entry)?, revision))
     }
 
     /// Stores a ledger in the place of the entry's `revision`; answers with its own.
@@ -115,20 +96,30 @@ impl Fleet {
     async fn swap(&self, key: &str, ledger: &Ledger, revision: u64) -> Result<u64, LayoutError> {
         let what = format!("write the quota `{key}`");
         let bytes = serde_json::to_vec(ledger).map_err(|error| unavailable(&what, &error))?;
-        self.quota_bucket()
-            .await?
-            .update(key, bytes.into(), revision)
-            .await
-            .map_err(|error| unavailable(&what, &error))
+        let swapped = self.ledgers().update(key, bytes.into(), revision).await;
+        swapped.map_err(|error| error.told(&what))
     }
 
-    async fn quota_bucket(&self) -> Result<&Store, LayoutError> {
-        let bucket = self.names.quota_bucket();
-        self.quotas
-            .get_or_try_init(|| self.jetstream.get_key_value(&bucket))
-            .await
-            .map_err(|error| unopened(&bucket, &error))
+    fn ledgers(&self) -> Bucket<'_> {
+        self.bucket(self.names.quota_bucket())
     }
+}
+
+/// The ledger that an entry holds; none when it was deleted.
+fn ledger_of(entry: Entry) -> Result<Option<Ledger>, LayoutError> {
+    let Some(value) = entry.value else {
+        return Ok(None);
+    };
+    let ledger = serde_json::from_slice(&value);
+    ledger.map(Some).map_err(|error| LayoutError::Unavailable {
+        what: reading(&entry.key),
+        reason: format!("the entry cannot be understood: {error}"),
+        transient: false,
+    })
+}
+
+fn reading(key: &str) -> String {
+    format!("read the quota `{key}`")
 }
 
 /// What the server says of a read of a bucket that exists passes: a leader is elected, a replica comes back.

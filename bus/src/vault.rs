@@ -11,14 +11,14 @@
 //!
 //! Of a forgotten entry a mark stays for a minute, then nothing.
 
-use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use futures::TryStreamExt as _;
 use gatewright_policy::redact::Vault;
 use gatewright_schemas::{Digest, RunId, RunStatus, WorkspaceId};
 
 use crate::{
     Fleet, Loaded,
-    layout::{LayoutError, MARKER_TTL, unavailable},
+    bucket::Bucket,
+    layout::{LayoutError, MARKER_TTL, unavailable, unopened},
 };
 
 /// Secrets that are kept.
@@ -43,11 +43,9 @@ impl Fleet {
         let what = format!("keep the secrets of run `{workspace}/{run}`");
         let value = serde_json::to_vec(vault).map_err(|error| unavailable(&what, &error))?;
         let key = self.names.secrets(workspace, run, content);
-        match self.vaults().await?.create(key, value.into()).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(unavailable(&what, &error)),
-        }
+        // Whether it is kept now or was before is all the same.
+        let kept = self.vaults().create(&key, value.into()).await;
+        kept.map(|_is_new| ()).map_err(|error| error.told(&what))
     }
 
     /// The secrets of a run; none when they were forgotten.
@@ -59,13 +57,9 @@ impl Fleet {
     ) -> Result<Option<Vault>, LayoutError> {
         let what = format!("read the secrets of run `{workspace}/{run}`");
         let key = self.names.secrets(workspace, run, content);
-        let value = self
-            .vaults()
-            .await?
-            .get(key)
-            .await
-            .map_err(|error| unavailable(&what, &error))?;
+        let value = self.vaults().get(&key).await;
         value
+            .map_err(|error| error.told(&what))?
             .map(|value| serde_json::from_slice(&value))
             .transpose()
             .map_err(|error| unavailable(&what, &error))
@@ -108,9 +102,11 @@ impl Fleet {
     /// Everything that is kept.
     pub async fn kept_secrets(&self) -> Result<Vec<KeptSecrets>, LayoutError> {
         let what = "list the runs whose secrets are kept";
-        let keys = self
-            .vaults()
-            .await?
+        let bucket = self.names.secrets_bucket();
+        let opened = self.jetstream.get_key_value(&bucket).await;
+        // The keys alone: what is kept is nobody's business here.
+        let keys = opened
+            .map_err(|error| unopened(&bucket, &error))?
             .keys()
             .await
             .map_err(|error| unavailable(what, &error))?;
@@ -130,23 +126,12 @@ impl Fleet {
     }
 
     async fn forget(&self, key: &str) {
-        let forgotten = async {
-            let vaults = self.vaults().await?;
-            vaults
-                .purge_with_ttl(key, MARKER_TTL)
-                .await
-                .map_err(|error| unavailable("forget the secrets of a run", &error))
-        };
-        if let Err(error) = forgotten.await {
+        if let Err(error) = self.vaults().purge(key, Some(MARKER_TTL)).await {
             tracing::warn!(%error, key, "secrets are kept longer than needed");
         }
     }
 
-    async fn vaults(&self) -> Result<&Store, LayoutError> {
-        let bucket = self.names.secrets_bucket();
-        self.secrets
-            .get_or_try_init(|| self.jetstream.get_key_value(&bucket))
-            .await
-            .map_err(|error| unavailable(&format!("open the bucket `{bucket}`"), &error))
+    fn vaults(&self) -> Bucket<'_> {
+        self.bucket(self.names.secrets_bucket())
     }
 }

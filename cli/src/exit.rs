@@ -131,7 +131,7 @@ fn known(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<ConnectError>() {
         return Some(match error {
-            ConnectError::Unreachable { .. } => Exit::Unreachable,
+            ConnectError::Unreachable { .. } | ConnectError::Tls { .. } => Exit::Unreachable,
             ConnectError::Credentials { .. } => Exit::Usage,
             ConnectError::ServerTooOld { .. } | ConnectError::NoJetStream { .. } => Exit::No,
         });

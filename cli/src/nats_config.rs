@@ -67,6 +67,9 @@ pub struct NatsConfigArgs {
     /// The certificate's key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// A PEM file with the authorities that may vouch for clients: who shows no certificate of theirs is then refused
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
 }
 
 /// Runs it.
@@ -76,14 +79,11 @@ pub fn run(context: &Context, args: &NatsConfigArgs) -> Result<Exit> {
     let removed = args.change(&mut roster, context.settings.names.prefix())?;
     // Everything that may be wrong is found before anything is written.
     let users = roster.users()?;
-    let tls = match (&args.tls_cert, &args.tls_key) {
-        (Some(cert), Some(key)) => Some((absolute(cert)?, absolute(key)?)),
-        _ => None,
-    };
-    let authorization = authorization(&dir, &roster, &context.settings.names)?;
+    let tls = args.tls()?;
+    let accounts = accounts(&dir, &roster, &context.settings.names)?;
     roster.write(&dir)?;
     let path = dir.join(FILE);
-    write_whole(&path, &args.server(&dir, tls.as_ref(), &authorization))?;
+    write_whole(&path, &args.server(&dir, &tls, &accounts))?;
     for name in &removed {
         let seed = seeds::path(&dir, name);
         fs::remove_file(&seed).with_context(|| format!("cannot remove `{}`", seed.display()))?;
@@ -99,7 +99,7 @@ pub fn run(context: &Context, args: &NatsConfigArgs) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     eprintln!(
-        "wrote `{}` for {} users; a server that runs takes it on with `nats-server --signal reload`",
+        "wrote `{}` for {} users; a server that runs takes it on with `nats-server --signal reload`, given twice when a worker or submitter is new",
         path.display(),
         users.len()
     );
@@ -110,8 +110,8 @@ pub fn run(context: &Context, args: &NatsConfigArgs) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The block `authorization` for everybody in the roster, whose seeds are made in `dir` where they are missing.
-pub fn authorization(dir: &Path, roster: &Roster, names: &Names) -> Result<String> {
+/// The block `accounts` for everybody in the roster, whose seeds are made in `dir` where they are missing.
+pub fn accounts(dir: &Path, roster: &Roster, names: &Names) -> Result<String> {
     let mut users = Vec::new();
     for (name, role) in roster.users()? {
         users.push(server_config::User {
@@ -120,7 +120,7 @@ pub fn authorization(dir: &Path, roster: &Roster, names: &Names) -> Result<Strin
             name,
         });
     }
-    Ok(server_config::authorization(&users))
+    Ok(server_config::accounts(names, &users))
 }
 
 /// Where the seed of the user of this name is.
@@ -169,22 +169,33 @@ impl NatsConfigArgs {
         }
     }
 
-    fn server(&self, dir: &Path, tls: Option<&(PathBuf, PathBuf)>, authorization: &str) -> String {
+    /// The block `tls`; nothing where the server is to have no certificate.
+    fn tls(&self) -> Result<String> {
+        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(String::new());
+        };
+        let (cert, key) = (quoted(&absolute(cert)?), quoted(&absolute(key)?));
+        let verify = match &self.tls_client_ca {
+            Some(authorities) => {
+                let authorities = quoted(&absolute(authorities)?);
+                format!("  ca_file: {authorities}\n  verify: true\n")
+            }
+            None => String::new(),
+        };
+        Ok(format!(
+            "tls {{\n  cert_file: {cert}\n  key_file: {key}\n{verify}}}\n"
+        ))
+    }
+
+    fn server(&self, dir: &Path, tls: &str, accounts: &str) -> String {
         let store = self
             .store_dir
             .clone()
             .unwrap_or_else(|| dir.join("jetstream"));
-        let tls = tls.map_or_else(String::new, |(cert, key)| {
-            format!(
-                "tls {{\n  cert_file: {}\n  key_file: {}\n}}\n",
-                quoted(cert),
-                quoted(key)
-            )
-        });
         format!(
             "# Written by `gatewright nats-config`; a change made here does not last.\n\
              server_name: \"gatewright\"\nlisten: \"{}\"\nhttp: \"{}\"\n\
-             jetstream {{\n  store_dir: {}\n  sync_interval: \"{}\"\n}}\n{tls}{authorization}",
+             jetstream {{\n  store_dir: {}\n  sync_interval: \"{}\"\n}}\n{tls}{accounts}",
             self.listen,
             self.monitor,
             quoted(&store),

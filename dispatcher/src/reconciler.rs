@@ -17,7 +17,7 @@ use std::{
 use gatewright_bus::{
     Fleet, LoadError, Loaded, clock,
     presence::{LiveWorkers, Presence},
-    queue::LongestWaiting,
+    queue::{LONG_POLL, LongestWaiting},
     telemetry,
 };
 use gatewright_schemas::{
@@ -32,6 +32,8 @@ use crate::{Dispatcher, HandleError, admission::ON_ITS_OWN, roster::Roster};
 
 /// How often workers are asked whether they live.
 const ASK_EVERY: Duration = Duration::from_millis(200);
+/// How often it is looked again for what a worker that is gone was handed.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(2);
 /// How often orphaned runs are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often secrets are looked for that outlived their run.
@@ -47,6 +49,7 @@ const MOST: usize = 100_000;
 pub async fn watch_workers(fleet: Fleet, shutdown: CancellationToken) {
     let workers = LiveWorkers::watch(&fleet);
     let mut roster = Roster::new(Instant::now());
+    let mut buried = Buried::default();
     let mut connection = fleet.times_connected();
     loop {
         tokio::select! {
@@ -77,6 +80,7 @@ pub async fn watch_workers(fleet: Fleet, shutdown: CancellationToken) {
                 Ok(()) => {
                     workers.forget(&worker);
                     roster.forget(&worker.worker_id);
+                    buried.add(worker, Instant::now());
                 }
                 Err(error) => {
                     tracing::warn!(%error, worker = %worker.worker_id, "a worker's runs could not be woken, trying again");
@@ -84,7 +88,51 @@ pub async fn watch_workers(fleet: Fleet, shutdown: CancellationToken) {
                 }
             }
         }
+        buried.look_again(&fleet).await;
     }
+}
+
+/// Workers that were buried lately. What they had asked the queue for may be handed to them still.
+#[derive(Default)]
+struct Buried {
+    /// Each with when it was buried, and when it was last looked what it was handed.
+    workers: Vec<(WorkerHeartbeat, Instant, Instant)>,
+}
+
+impl Buried {
+    fn add(&mut self, worker: WorkerHeartbeat, now: Instant) {
+        self.workers.push((worker, now, now));
+    }
+
+    /// Wakes what they were handed since, for as long as a request of theirs may stand.
+    async fn look_again(&mut self, fleet: &Fleet) {
+        let now = Instant::now();
+        for (worker, buried, looked) in &mut self.workers {
+            if now - *looked < LOOK_AGAIN_EVERY {
+                continue;
+            }
+            *looked = now;
+            // Another reason each time: it may have been handed the run's last wake-up, too.
+            let reason = format!("{}-{}", reason(worker), (now - *buried).as_millis());
+            match wake_held(fleet, &worker.worker_id, &reason).await {
+                Ok(0) => {}
+                Ok(runs) => {
+                    tracing::info!(worker.id = %worker.worker_id, runs, "woke what was handed to a worker that is gone");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, worker.id = %worker.worker_id, "cannot see what was handed to a worker that is gone");
+                }
+            }
+        }
+        let for_long = LONG_POLL + LOOK_AGAIN_EVERY;
+        self.workers
+            .retain(|(_, buried, _)| now - *buried < for_long);
+    }
+}
+
+/// Why what a worker held is woken: another worker of its name, later, is another reason.
+fn reason(gone: &WorkerHeartbeat) -> String {
+    format!("gone-{}-{}", gone.worker_id, gone.started_at.as_micros())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,18 +149,7 @@ enum MendError {
 async fn bury_worker(fleet: &Fleet, worker: &WorkerHeartbeat) -> Result<(), MendError> {
     let name = &worker.worker_id;
     tracing::info!(worker.id = %name, "a worker is gone, waking what it held");
-    let listed = fleet.list_workers().await?;
-    let is_known = |writer: &WriterId| listed.iter().any(|worker| worker.worker_id == *writer);
-    let reason = format!("gone-{name}-{}", worker.started_at.as_micros());
-    let mut woken = 0_usize;
-    for wake in fleet.wakes_under_way(MOST).await? {
-        match wake_if_held_by(fleet, name, &is_known, &wake, &reason).await {
-            Ok(done) => woken += usize::from(done),
-            Err(error) if error.is_transient() => return Err(error.into()),
-            // One history that cannot be read must not keep the others from moving on.
-            Err(error) => tracing::error!(run.id = %wake.run_id, %error, "a run is left alone"),
-        }
-    }
+    let woken = wake_held(fleet, name, &reason(worker)).await?;
     let is_back = fleet
         .list_workers()
         .await?
@@ -123,6 +160,22 @@ async fn bury_worker(fleet: &Fleet, worker: &WorkerHeartbeat) -> Result<(), Mend
     }
     tracing::info!(worker.id = %name, runs = woken, "woke what a worker held");
     Ok(())
+}
+
+/// Wakes every run that the worker may have held; tells of how many.
+async fn wake_held(fleet: &Fleet, name: &WriterId, reason: &str) -> Result<usize, MendError> {
+    let listed = fleet.list_workers().await?;
+    let is_known = |writer: &WriterId| listed.iter().any(|worker| worker.worker_id == *writer);
+    let mut woken = 0_usize;
+    for wake in fleet.wakes_under_way(MOST).await? {
+        match wake_if_held_by(fleet, name, &is_known, &wake, reason).await {
+            Ok(done) => woken += usize::from(done),
+            Err(error) if error.is_transient() => return Err(error.into()),
+            // One history that cannot be read must not keep the others from moving on.
+            Err(error) => tracing::error!(run.id = %wake.run_id, %error, "a run is left alone"),
+        }
+    }
+    Ok(woken)
 }
 
 /// Wakes the run of a wake-up that is under way, if the worker `name` may have held it; answers whether it did.

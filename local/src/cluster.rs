@@ -27,10 +27,20 @@ impl NatsCluster {
         dir: impl Into<PathBuf>,
         sync: SyncInterval,
     ) -> Result<Self, StartError> {
+        Self::start_with(binaries, dir, sync, "").await
+    }
+
+    /// The same, each node with more configuration, in the server's own syntax.
+    pub async fn start_with(
+        binaries: &Binaries,
+        dir: impl Into<PathBuf>,
+        sync: SyncInterval,
+        extra_config: &str,
+    ) -> Result<Self, StartError> {
         let dir = make_folder(&dir.into())?;
         let mut attempt = 1;
         let nodes = loop {
-            match start_nodes(binaries, &dir, sync).await {
+            match start_nodes(binaries, &dir, sync, extra_config).await {
                 Ok(nodes) => break nodes,
                 // Every node names the others' ports, so new ports mean a new start for all.
                 Err(error) if error.is_port_taken() && attempt < ATTEMPTS => attempt += 1,
@@ -89,6 +99,7 @@ async fn start_nodes(
     binaries: &Binaries,
     dir: &std::path::Path,
     sync: SyncInterval,
+    extra_config: &str,
 ) -> Result<Vec<NatsServer>, StartError> {
     let mut routes = Vec::with_capacity(NODES);
     while routes.len() < NODES {
@@ -101,6 +112,7 @@ async fn start_nodes(
         let name = format!("n{number}");
         let mut options = NatsOptions::new(dir.join(&name), name);
         options.sync = sync;
+        extra_config.clone_into(&mut options.extra_config);
         options.cluster = Some(ClusterOptions {
             name: "gatewright".to_owned(),
             port,

@@ -5,13 +5,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
+    thread,
+    time::{Duration, Instant},
 };
 
 use gatewright_bus::{
     Names,
     nkey::UserKey,
-    permissions::{Permissions, Role},
-    server_config::{User, authorization},
+    permissions::{Account, Permissions, Role},
+    server_config::{User, accounts},
 };
 use gatewright_schemas::{WriterId, Zone};
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +22,9 @@ use rustix::process::{Pid, Signal, kill_process};
 const FILE: &str = "users.conf";
 /// The administrator: tests look past the fleet with it. Whoever shows no credential is this one.
 const OUTSIDER: &str = "{ user: outsider, password: outsider }";
+
+/// How long a server may take to read its configuration; one that is suspended does not.
+const RELOADS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The credentials of one server.
 pub struct Credentials {
@@ -33,6 +38,27 @@ pub fn worker() -> Role {
         zones: Zone::ALL.to_vec(),
         services: vec!["services.ask".into()],
     }
+}
+
+/// The seeds of these, each in a file `<name>.nk` in `dir`, and what a server's configuration has to have in it to let them in.
+pub fn written(dir: &Path, roles: &[(&str, Role)]) -> String {
+    let users = roles.iter().map(|(name, role)| new_user(dir, name, role));
+    accounts(&Names::default(), &users.collect::<Vec<_>>())
+}
+
+fn new_user(dir: &Path, name: &str, role: &Role) -> User {
+    let name = WriterId::new(name).unwrap();
+    let key = UserKey::generate();
+    fs::write(dir.join(format!("{name}.nk")), key.seed().unwrap()).unwrap();
+    User {
+        public_key: key.public(),
+        permissions: permissions(&name, role),
+        name,
+    }
+}
+
+fn permissions(name: &WriterId, role: &Role) -> Permissions {
+    Permissions::of(&Names::default(), name, role).tidied()
 }
 
 impl Credentials {
@@ -56,7 +82,7 @@ impl Credentials {
     pub fn of(&self, name: &str, role: &Role, server: u32) -> PathBuf {
         let writer = WriterId::new(name).unwrap();
         let path = self.dir.join(format!("{name}.nk"));
-        let permissions = Permissions::of(&Names::default(), &writer, role).tidied();
+        let permissions = permissions(&writer, role);
         let mut users = self.users.lock().unwrap();
         if users
             .get(&writer)
@@ -64,24 +90,42 @@ impl Credentials {
         {
             return path;
         }
-        let key = UserKey::generate();
-        fs::write(&path, key.seed().unwrap()).unwrap();
-        let user = User {
-            name: writer.clone(),
-            public_key: key.public(),
-            permissions,
-        };
-        users.insert(writer, user);
+        let has_own_account = permissions.account != Account::Fleet;
+        users.insert(writer, new_user(&self.dir, name, role));
         self.write(&users);
-        let pid = Pid::from_raw(i32::try_from(server).unwrap()).unwrap();
-        // One that does not run reads it when it starts.
-        let _ = kill_process(pid, Signal::HUP);
+        self.reload(server);
+        // What a new account takes in works only from the next reload on (nats-server 2.15).
+        if has_own_account {
+            self.reload(server);
+        }
         path
+    }
+
+    /// Has the server read its configuration, and waits until it has.
+    fn reload(&self, server: u32) {
+        let pid = Pid::from_raw(i32::try_from(server).unwrap()).unwrap();
+        let reloads = || {
+            let log = fs::read_to_string(self.dir.join("nats.log")).unwrap_or_default();
+            log.matches("Reloaded server configuration").count()
+        };
+        let before = reloads();
+        // One that does not run reads it when it starts.
+        if kill_process(pid, Signal::HUP).is_err() {
+            return;
+        }
+        let asked = Instant::now();
+        while reloads() == before && asked.elapsed() < RELOADS_WITHIN {
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn write(&self, users: &BTreeMap<WriterId, User>) {
         let users: Vec<User> = users.values().cloned().collect();
-        let block = authorization(&users).replacen("users: [", &format!("users: [ {OUTSIDER}"), 1);
+        let block = accounts(&Names::default(), &users).replacen(
+            "users: [",
+            &format!("users: [ {OUTSIDER}"),
+            1,
+        );
         let path = self.dir.join(FILE);
         let new = path.with_extension("new");
         fs::write(&new, format!("{block}no_auth_user: outsider\n")).unwrap();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use gatewright_bus::{
-    Connection, Credentials::Nkey, Fleet, Names, clock, keys::NewKey, permissions::Role,
+    Connection, Credentials::Nkey, Fleet, Names, Tls, clock, keys::NewKey, permissions::Role,
 };
 use gatewright_dispatcher::{Dispatcher, http};
 use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions};
@@ -65,6 +65,7 @@ pub async fn connect(url: &str, writer: &str, nkey: &Path) -> Fleet {
         writer: WriterId::new(writer).unwrap(),
         names: Names::default(),
         credentials: Some(Nkey(nkey.to_owned())),
+        tls: Tls::default(),
         group_commit: false,
     };
     // A server that was just told of the credential may not have read it yet.

@@ -7,6 +7,7 @@
 //! - [`Browser`](browser::Browser) is a headless browser that looks at the dashboard.
 //! - [`audit`] reads the whole stream past the product's code and checks the promises over it.
 //! - [`outside`] is how a program in another language sees the fleet: plain NATS, plain JSON.
+//! - [`Intruder`](intruder::Intruder) has a role's credential and uses it for what it is not for.
 //! - [`eventually`] is how tests wait.
 //!
 //! Everything here panics where something is not as it should be: that is what a test is for.
@@ -26,6 +27,7 @@ mod eventually;
 mod fleetlet;
 pub mod http;
 mod inside;
+pub mod intruder;
 pub mod outside;
 pub mod policy;
 pub mod proxy;

@@ -245,7 +245,8 @@ impl Worker {
         let Some(last) = last.filter(|last| last.writer != *self.0.fleet.writer()) else {
             return Ok(false);
         };
-        let presence = self.0.fleet.ping(&last.writer, &name_of(wake)).await;
+        let run = name_of(wake);
+        let presence = self.0.fleet.ping_peer(&last.writer, &run).await;
         Ok(presence == Presence::Alive { holds: true })
     }
 

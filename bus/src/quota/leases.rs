@@ -445,7 +445,7 @@ impl Inner {
         let (at, time) = match *told {
             Some(told) if told.0.elapsed() < ASK_THE_TIME_EVERY => told,
             _ => {
-                let difference = self.fleet.clock_difference().await?;
+                let difference = self.fleet.stamped_difference().await?;
                 let now = clock::now().as_micros() + difference.ahead_us;
                 *told.insert((Instant::now(), Timestamp::from_micros(now)))
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gatewright_bus::{Connection, Fleet, Loaded, Names, clock};
+use gatewright_bus::{Connection, Fleet, Loaded, Names, Tls, clock};
 use gatewright_local::{Binaries, NatsOptions, NatsServer};
 use gatewright_run::{RunState, Sealed, Stamp, decide};
 use gatewright_schemas::{
@@ -21,6 +21,7 @@ pub fn connection(url: &str, writer: &str) -> Connection {
         writer: WriterId::new(writer).unwrap(),
         names: Names::default(),
         credentials: None,
+        tls: Tls::default(),
         group_commit: false,
     }
 }

@@ -4,7 +4,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use gatewright_bus::{Connection, Fleet, Names};
+use gatewright_bus::{Connection, Fleet, Names, Tls};
 use gatewright_local::{
     Binaries, NatsCluster, NatsOptions, NatsServer, Postgres, PostgresOptions, SyncInterval,
 };
@@ -291,6 +291,7 @@ fn connection(url: &str, durability: Durability) -> anyhow::Result<Connection> {
         writer: WriterId::new("bench")?,
         names: Names::default(),
         credentials: None,
+        tls: Tls::default(),
         group_commit: durability == Durability::Always,
     })
 }

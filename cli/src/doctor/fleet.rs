@@ -80,6 +80,7 @@ async fn connect(context: &Context) -> Result<Fleet, Check> {
             Some(_) => "start `gatewright dev` in this directory again, or name another server with --nats-url".into(),
             None => "start that server, or name another with --nats-url, NATS_URL or `nats_url` in the file of --config".into(),
         },
+        ConnectError::Tls { .. } => "name the authority of its certificate with --tls-ca, and a certificate of your own with --tls-client-cert where the server asks for one".into(),
         ConnectError::Credentials { .. } => "name a credentials file that can be read with --nats-creds".into(),
         ConnectError::ServerTooOld { .. } => {
             format!("upgrade it to {}.{}.{} or newer", MIN_SERVER.0, MIN_SERVER.1, MIN_SERVER.2)

@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::join_all;
-use gatewright_bus::{Connection, Credentials, Fleet, Names};
+use gatewright_bus::{Connection, Credentials, Fleet, Names, Tls};
 use gatewright_schemas::{Command, RunId, WorkspaceId, WriterId, Zone};
 use gatewright_store::{Options, Store, checkpoint, migrate};
 use tokio::time::Instant;
@@ -77,8 +77,8 @@ impl PrivateFleet {
     /// Starts everything, and waits until it is ready to take runs. `say` is told each step.
     pub async fn start(place: Place, plan: &Plan, say: impl Fn(&str)) -> Result<Self> {
         say("starting nats-server and Postgres");
-        let authorization = authorization(&place, plan)?;
-        let servers = Servers::start(&place, plan.durable, &authorization).await?;
+        let accounts = accounts(&place, plan)?;
+        let servers = Servers::start(&place, plan.durable, &accounts).await?;
         let nkey = |name: &str| nats_config::nkey(&place.credentials(), name);
         let connection = servers.connection(nkey(OPERATOR)?);
         say("preparing streams and tables");
@@ -307,7 +307,7 @@ pub async fn apply(fleet: &Fleet, document: &str, by: &str) -> Result<()> {
 }
 
 /// Who the NATS server lets in: every role, and as many workers, each under its own credential.
-fn authorization(place: &Place, plan: &Plan) -> Result<String> {
+fn accounts(place: &Place, plan: &Plan) -> Result<String> {
     let dir = place.credentials();
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
     // Whoever runs this can read its files all the same, and may want to look around in it with other tools.
@@ -319,7 +319,7 @@ fn authorization(place: &Place, plan: &Plan) -> Result<String> {
         let name = WriterId::new(worker_name(number))?;
         roster.put_worker(name, Zone::ALL.iter().copied());
     }
-    nats_config::authorization(&dir, &roster, &Names::default())
+    nats_config::accounts(&dir, &roster, &Names::default())
 }
 
 fn worker_name(number: usize) -> String {
@@ -332,6 +332,7 @@ async fn join(url: &str, name: &str, nkey: PathBuf) -> Result<Fleet> {
         writer: WriterId::new(name)?,
         names: Names::default(),
         credentials: Some(Credentials::Nkey(nkey)),
+        tls: Tls::default(),
         group_commit: false,
     };
     Ok(Fleet::connect_once(&connection).await?)

@@ -6,13 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use futures::{FutureExt as _, future::BoxFuture};
+use gatewright_bus::server_config;
 use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions, StartError};
 use serde::{Deserialize, Serialize};
 
 use super::{child::Ended, place::Place};
 use crate::settings::ConnectionFile;
+
+/// Where the NATS server has its data.
+const NATS: &str = "nats";
 
 /// The database's name.
 const DATABASE: &str = "gatewright";
@@ -43,13 +47,14 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts both at once. `authorization` says who the NATS server lets in.
-    pub async fn start(place: &Place, durable: bool, authorization: &str) -> Result<Self> {
+    /// Starts both at once. `accounts` says who the NATS server lets in.
+    pub async fn start(place: &Place, durable: bool, accounts: &str) -> Result<Self> {
         let binaries = Binaries::find()?;
+        adopt_streams(&place.dir().join(NATS))?;
         let ports_file = place.dir().join("ports.toml");
         let ports = Ports::read(&ports_file);
         let (nats, postgres) = tokio::try_join!(
-            start_nats(&binaries, place, free(ports.nats), authorization),
+            start_nats(&binaries, place, free(ports.nats), accounts),
             start_postgres(&binaries, place, free(ports.postgres), durable)
         )?;
         let ports = Ports {
@@ -101,11 +106,11 @@ async fn start_nats(
     binaries: &Binaries,
     place: &Place,
     port: Option<u16>,
-    authorization: &str,
+    accounts: &str,
 ) -> Result<NatsServer, StartError> {
-    let mut options = NatsOptions::new(place.dir().join("nats"), place.server_name());
+    let mut options = NatsOptions::new(place.dir().join(NATS), place.server_name());
     options.port = port;
-    authorization.clone_into(&mut options.extra_config);
+    accounts.clone_into(&mut options.extra_config);
     match NatsServer::start(binaries, options.clone()).await {
         // Somebody may have taken the port since it was looked at.
         Err(StartError::Ended { .. }) if port.is_some() => {
@@ -114,6 +119,18 @@ async fn start_nats(
         }
         started => started,
     }
+}
+
+/// Versions without accounts kept the streams in the server's default one. A server that does not run takes them under another name.
+fn adopt_streams(data_dir: &Path) -> Result<()> {
+    // In the directory that it is given for its data the server makes one of this name.
+    let store = data_dir.join("jetstream/jetstream");
+    let (before, now) = (store.join("$G"), store.join(server_config::FLEET));
+    if before.is_dir() && !now.exists() {
+        let cannot = || format!("cannot rename `{}`", before.display());
+        fs::rename(&before, &now).with_context(cannot)?;
+    }
+    Ok(())
 }
 
 async fn start_postgres(

@@ -14,7 +14,7 @@ mod read;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use gatewright_bus::{Connection, Credentials, Names};
+use gatewright_bus::{ClientCertificate, Connection, Credentials, Names, Tls};
 use gatewright_schemas::{WriterId, Zone};
 
 pub use connection_file::ConnectionFile;
@@ -49,6 +49,15 @@ pub struct CommonFlags {
     /// A file with the seed of a NATS nkey, as `nats-config` writes it [env: NATS_NKEY]
     #[arg(long, global = true, value_name = "FILE")]
     pub nats_nkey: Option<String>,
+    /// A PEM file with the authorities that may vouch for the NATS servers: TLS is then spoken, and no other believed [env: GATEWRIGHT_TLS_CA]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_ca: Option<String>,
+    /// A PEM file with the certificate to show to NATS servers that ask for one [env: GATEWRIGHT_TLS_CLIENT_CERT]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_client_cert: Option<String>,
+    /// A PEM file with that certificate's key [env: GATEWRIGHT_TLS_CLIENT_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_client_key: Option<String>,
     /// The fleet's prefix of subjects and streams [env: GATEWRIGHT_PREFIX] [default: fleet]
     #[arg(long, global = true, value_name = "TOKEN")]
     pub prefix: Option<String>,
@@ -149,6 +158,8 @@ pub struct Settings {
     pub nats_url: String,
     /// How to prove to NATS who this is.
     pub nats_credentials: Option<Credentials>,
+    /// What is believed and shown where NATS speaks TLS.
+    pub tls: Tls,
     /// The fleet's names.
     pub names: Names,
     /// The database, where one is named.
@@ -195,6 +206,7 @@ impl Settings {
         let mut nats_credentials = nats_nkey
             .map(Credentials::Nkey)
             .or_else(|| nats_creds.map(Credentials::Jwt));
+        let tls = Self::read_tls(&mut reader, common);
         let name = reader.parsed(&setting::NAME, common.name.as_ref(), |text| {
             WriterId::new(text).map_err(|error| error.to_string())
         });
@@ -229,6 +241,7 @@ impl Settings {
             file,
             nats_url: nats_url.unwrap_or_else(|| DEFAULT_NATS_URL.into()),
             nats_credentials,
+            tls,
             names: names.unwrap_or_default(),
             database_url,
             // A credential of `nats-config` is good for one name, and its file bears it.
@@ -239,6 +252,31 @@ impl Settings {
             worker,
             from_dev,
         })
+    }
+
+    fn read_tls(reader: &mut Reader, flags: &CommonFlags) -> Tls {
+        let mut file = |setting, flag| reader.parsed(setting, flag, read::path);
+        let authorities = file(&setting::TLS_CA, flags.tls_ca.as_ref());
+        let shown = file(&setting::TLS_CLIENT_CERT, flags.tls_client_cert.as_ref());
+        let key = file(&setting::TLS_CLIENT_KEY, flags.tls_client_key.as_ref());
+        let certificate = match (shown, key) {
+            (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
+            (None, None) => None,
+            _ if reader.is_sound() => {
+                reader.fault(format!(
+                    "`{}` and `{}` go together: give both or neither",
+                    setting::TLS_CLIENT_CERT.flag,
+                    setting::TLS_CLIENT_KEY.flag
+                ));
+                None
+            }
+            // One of them could not be read, and that is told.
+            _ => None,
+        };
+        Tls {
+            authorities,
+            certificate,
+        }
     }
 
     fn read_worker(reader: &mut Reader, flags: &WorkerFlags) -> WorkerSettings {
@@ -285,6 +323,7 @@ impl Settings {
             writer: self.name.clone().unwrap_or_else(|| default_name.clone()),
             names: self.names.clone(),
             credentials: self.nats_credentials.clone(),
+            tls: self.tls.clone(),
             group_commit: self.group_commit,
         }
     }
@@ -313,6 +352,9 @@ mod setting {
         NATS_URL = "nats_url", "--nats-url", "NATS_URL";
         NATS_CREDS = "nats_creds", "--nats-creds", "NATS_CREDS";
         NATS_NKEY = "nats_nkey", "--nats-nkey", "NATS_NKEY";
+        TLS_CA = "tls_ca", "--tls-ca", "GATEWRIGHT_TLS_CA";
+        TLS_CLIENT_CERT = "tls_client_cert", "--tls-client-cert", "GATEWRIGHT_TLS_CLIENT_CERT";
+        TLS_CLIENT_KEY = "tls_client_key", "--tls-client-key", "GATEWRIGHT_TLS_CLIENT_KEY";
         PREFIX = "prefix", "--prefix", "GATEWRIGHT_PREFIX";
         DATABASE_URL = "database_url", "--database-url", "DATABASE_URL";
         NAME = "name", "--name", "GATEWRIGHT_NAME";

@@ -97,6 +97,11 @@ impl Reader {
         Some((text, format!("{path}:{line}:{column}: `{}`", setting.key)))
     }
 
+    /// Something that is wrong with settings that can be read.
+    pub(super) fn fault(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+
     /// Whether nothing was wrong so far.
     pub(super) fn is_sound(&self) -> bool {
         self.faults.is_empty()

@@ -56,6 +56,14 @@ fn a_fleet_starts_stops_and_goes_on_with_its_data() {
     assert_eq!(runs.lines(), ["default/first"]);
     again.running.signal(Signal::TERM);
     assert_eq!(again.running.ended(), 0, "{}", again.log());
+
+    // As a version without accounts left it.
+    let streams = data.join("nats/jetstream/jetstream");
+    std::fs::rename(streams.join("gatewright"), streams.join("$G")).unwrap();
+    let mut third = Dev::start_in(folder.path(), &["--workers", "1"]);
+    assert_eq!(third.ready["is_new"], false);
+    third.running.signal(Signal::TERM);
+    assert_eq!(third.running.ended(), 0, "{}", third.log());
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod dev;
 mod doctor;
 mod keys;
 mod nats_config;
+mod nats_tls;
 mod operators;
 mod replays;
 mod roles;

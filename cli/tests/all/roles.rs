@@ -7,13 +7,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Fleet, Running, eventually, gatewright, run};
-
-/// An address of the loopback where nobody serves.
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
+use crate::support::{Fleet, Running, eventually, free_address, gatewright, run};
 
 /// The whole answer to an HTTP request.
 fn get(address: &str, path: &str) -> String {

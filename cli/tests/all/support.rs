@@ -279,3 +279,9 @@ impl Fleet {
         });
     }
 }
+
+/// An address on loopback that nobody listens on.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}

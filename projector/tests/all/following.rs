@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use gatewright_bus::{Connection, Fleet, Names};
+use gatewright_bus::{Connection, Fleet, Names, Tls};
 use gatewright_local::{Binaries, NatsOptions, NatsServer};
 use gatewright_projector::{Halted, Options, aside, identity::Mismatch, rebuild, run};
 use gatewright_schemas::{RunId, StoredCommit, WorkerHeartbeat, WorkspaceId, WriterId, Zone};
@@ -20,6 +20,7 @@ async fn fleet(nats: &NatsServer, prefix: &str) -> Fleet {
         writer: WriterId::new("worker-1").unwrap(),
         names: Names::new(prefix).unwrap(),
         credentials: None,
+        tls: Tls::default(),
         group_commit: false,
     };
     let fleet = Fleet::connect(&connection).await.unwrap();

@@ -2,82 +2,17 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use async_nats::{ConnectOptions, HeaderMap};
 use futures::{FutureExt as _, StreamExt as _};
 use gatewright_bus::{clock, permissions::Role};
 use gatewright_projector::aside::{copy_dead_letters, copy_workers};
 use gatewright_schemas::{RunStatus, Timestamp, WorkspaceId, Zone};
 use gatewright_store::{dead_letter, worker};
-use gatewright_tests::{Fleetlet, credentials, eventually, outside::Outsider};
-use serde_json::json;
-use tokio::sync::mpsc;
+use gatewright_tests::{Fleetlet, credentials, eventually, intruder::Intruder, outside::Outsider};
+use serde_json::{Value, json};
 
-/// How long the server may take to say that it refuses.
+/// How long anything that should happen soon may take.
 const SOON: Duration = Duration::from_secs(20);
-
-/// A client with a credential and none of this project's code, and what the server refuses it.
-struct Intruder {
-    client: Client,
-    refused: mpsc::UnboundedReceiver<String>,
-}
-
-impl Intruder {
-    async fn connect(fleet: &Fleetlet, name: &str, role: &Role) -> Self {
-        // The seed is known to the server once the fleet's own client was let in with it.
-        fleet.join(name, role).await;
-        let seed = std::fs::read_to_string(fleet.nkey(name, role)).unwrap();
-        let (tell, refused) = mpsc::unbounded_channel();
-        let client = ConnectOptions::with_nkey(seed)
-            .custom_inbox_prefix(format!("_INBOX.{name}"))
-            .event_callback(move |event| {
-                let tell = tell.clone();
-                async move {
-                    if let Event::ServerError(error) = event {
-                        let _ = tell.send(error.to_string().to_lowercase());
-                    }
-                }
-            })
-            .connect(fleet.nats.url())
-            .await
-            .unwrap();
-        Self { client, refused }
-    }
-
-    /// Waits until the server has refused this.
-    async fn is_refused(&mut self, what: &str, subject: &str) {
-        let wanted = format!("{what} \"{subject}\"").to_lowercase();
-        let refusal = tokio::time::timeout(SOON, self.refused.recv()).await;
-        let refusal = refusal.unwrap_or_else(|_| panic!("{wanted} was not refused"));
-        let refusal = refusal.unwrap();
-        assert!(
-            refusal.contains("permissions violation") && refusal.contains(&wanted),
-            "{wanted}: {refusal}"
-        );
-    }
-
-    async fn cannot_publish(&mut self, subject: &str) {
-        let payload = "{}".into();
-        self.client
-            .publish(subject.to_owned(), payload)
-            .await
-            .unwrap();
-        self.client.flush().await.unwrap();
-        self.is_refused("publish to", subject).await;
-    }
-
-    async fn cannot_hear(&mut self, subject: &str) {
-        let _kept = self.client.subscribe(subject.to_owned()).await.unwrap();
-        self.client.flush().await.unwrap();
-        self.is_refused("subscription to", subject).await;
-    }
-
-    /// Publishes what it may, and gets the server's answer.
-    async fn stores(&self, subject: &str) {
-        let answer = self.client.request(subject.to_owned(), "{}".into()).await;
-        let answer: serde_json::Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
-        assert!(answer["seq"].is_u64(), "{subject}: {answer}");
-    }
-}
 
 /// What no credential may do to a stream.
 const ADMINISTRATION: [&str; 7] = [
@@ -212,7 +147,16 @@ async fn a_worker_cannot_write_anothers_events_nor_take_from_another_zone() {
         "$JS.API.CONSUMER.CREATE.EVENTS",
         "$JS.API.CONSUMER.CREATE.SUBMISSIONS",
         "$JS.API.CONSUMER.MSG.NEXT.SUBMISSIONS.commands",
+        // Of the buckets too: where a consumer delivers to is its maker's word.
+        "$JS.API.CONSUMER.CREATE.KV_authority",
+        "$JS.API.CONSUMER.CREATE.KV_secrets",
+        // JetStream of its own, and the server itself.
         "$JS.API.STREAM.CREATE.MINE",
+        "$JS.API.INFO",
+        "$SYS.REQ.SERVER.PING",
+        "$SYS.REQ.ACCOUNT.gatewright.CONNZ",
+        // Who asked it something, without being asked.
+        "_R_.x.y",
         "_INBOX.operator.1",
     ] {
         worker.cannot_publish(subject).await;
@@ -225,8 +169,12 @@ async fn a_worker_cannot_write_anothers_events_nor_take_from_another_zone() {
         "fleet.submit.*",
         "fleet.queue.>",
         "fleet.ping.worker-b",
+        "fleet.peer.worker-b",
         "$JS.>",
+        "$SYS.>",
+        "_R_.>",
         "$KV.secrets.>",
+        "$KV.quota.>",
         ">",
     ] {
         worker.cannot_hear(subject).await;
@@ -238,6 +186,37 @@ async fn a_worker_cannot_write_anothers_events_nor_take_from_another_zone() {
         .await;
     worker.stores("$KV.workers.worker-a").await;
     worker.stores("fleet.dead.acme").await;
+}
+
+/// A header can ask the server for more than to keep the message: to delete others, to delete it later, to publish it elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_of_a_worker_deletes_history_or_sets_a_timer() {
+    let fleet = Fleetlet::servers().await;
+    let outsider = Outsider::connect(&fleet.nats.url()).await;
+    let worker = Intruder::connect(&fleet, "worker-a", &credentials::worker()).await;
+    let own = "fleet.events.acme.r1.worker-a.allow.running";
+    outsider
+        .publish("fleet.events.acme.r1.worker-b.allow.running", "{}")
+        .await;
+    worker.stores(own).await;
+    for headers in [
+        vec![("Nats-Rollup", "all")],
+        vec![("Nats-Rollup", "sub")],
+        vec![("Nats-TTL", "1s")],
+        vec![
+            ("Nats-Schedule", "@at 2099-01-01T00:00:00Z"),
+            ("Nats-Schedule-Target", "fleet.command.acme.r1"),
+        ],
+    ] {
+        let mut asked = HeaderMap::new();
+        for (name, value) in &headers {
+            asked.insert(*name, *value);
+        }
+        let answer = worker.client.request_with_headers(own, asked, "{}".into());
+        let answer: Value = serde_json::from_slice(&answer.await.unwrap().payload).unwrap();
+        assert!(answer["error"].is_object(), "{headers:?}: {answer}");
+    }
+    assert_eq!(outsider.count("EVENTS").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,6 +266,9 @@ async fn a_submitter_reaches_its_own_workspace_and_reads_nothing() {
         "$JS.API.DIRECT.GET.EVENTS",
         "$JS.API.CONSUMER.CREATE.EVENTS",
         "$JS.API.STREAM.INFO.EVENTS",
+        "$JS.API.STREAM.CREATE.MINE",
+        "$SYS.REQ.SERVER.PING",
+        "_INBOX.operator.1",
         "$KV.authority.policy",
     ] {
         submitter.cannot_publish(subject).await;
@@ -356,27 +338,4 @@ async fn a_name_that_the_server_does_not_know_is_not_let_in() {
         .connect(fleet.nats.url())
         .await;
     assert!(refused.is_err());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "does not hold yet: the server sends answers wherever the request says (docs/adr/0017)"]
-async fn no_answer_to_a_worker_lands_under_anothers_name() {
-    let fleet = Fleetlet::servers().await;
-    let outsider = Outsider::connect(&fleet.nats.url()).await;
-    let worker = Intruder::connect(&fleet, "worker-a", &credentials::worker()).await;
-    worker
-        .stores("fleet.events.acme.r1.worker-a.allow.running")
-        .await;
-    let own = json!({ "seq": 1 }).to_string();
-    let anothers = "fleet.events.acme.r1.worker-b.allow.running";
-    let mut elsewhere = outsider.subscribe(anothers).await;
-    let ask = "$JS.API.DIRECT.GET.EVENTS";
-    let asked = worker.client.publish_with_reply(ask, anothers, own.into());
-    asked.await.unwrap();
-    // Answers to one connection come in order: after this one the other has been sent.
-    let inbox = json!({ "seq": 1 }).to_string();
-    worker.client.request(ask, inbox.into()).await.unwrap();
-    outsider.client.flush().await.unwrap();
-    assert!(elsewhere.next().now_or_never().is_none());
-    assert_eq!(outsider.count("EVENTS").await, 1);
 }

@@ -1,10 +1,10 @@
 //! The dashboard in a real browser, on a real fleet. Skipped, and said so, where there is no browser.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use gatewright_schemas::{EventType, KeyRole, RunStatus};
 use gatewright_store::run::Filter;
-use gatewright_tests::{Fleetlet, browser::Browser, http, http::Client, policy, run};
+use gatewright_tests::{Fleetlet, browser::Browser, eventually, http, http::Client, policy, run};
 use serde_json::{Value, json};
 
 /// What would be markup, or turn the text around, or not be seen at all.
@@ -13,6 +13,9 @@ const HOSTILE: &str =
 /// What of it is to be read.
 const SHOWN: &str =
     "<img src=x onerror=document.title='owned'> ⟨U+202E⟩gnp.exe⟨U+2066⟩ ⟨U+200B⟩zero";
+
+/// How long anything that should happen soon may take.
+const SOON: Duration = Duration::from_secs(30);
 
 struct Stage {
     fleet: Fleetlet,
@@ -493,6 +496,14 @@ async fn every_page_opens_fits_a_phone_and_a_desk_and_complains_of_nothing() {
         .submit(&json!({ "run_id": "odd", "title": 5, HOSTILE: HOSTILE }))
         .await;
     fleet.projected().await;
+    // Its table is brought up to date by itself, every two seconds, and the page shows what was there when it opened.
+    eventually("the dead letter is in its table", SOON, async || {
+        match gatewright_store::dead_letter::last_sequence(&fleet.store).await {
+            Ok(1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
     stage.sign_in("root", KeyRole::Admin).await;
     for (hash, shown) in [
         ("#/overview", "Worker slots in use"),

@@ -17,6 +17,7 @@ mod dashboard;
 mod egress;
 mod external_agent;
 mod foreign;
+mod forgeries;
 mod http;
 mod http_approvals;
 mod http_authority;
@@ -33,6 +34,7 @@ mod refusals;
 mod sandbox;
 mod secrets;
 mod submissions;
+mod three_nodes;
 mod twice;
 mod zombies;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use gatewright_bus::Names;
+use gatewright_bus::{Names, server_config};
 use gatewright_schemas::{Lane, WriterId, Zone};
 use gatewright_worker::WorkerConfig;
 use serde_json::Value;
@@ -79,7 +79,7 @@ fn workers_are_scaled_by_the_consumers_that_they_take_from() {
             let metadata = &trigger["metadata"];
             // A stream or an account that does not exist reads as "nothing waits".
             assert_eq!(metadata["stream"], names.queue().as_str());
-            assert_eq!(metadata["account"], "$G");
+            assert_eq!(metadata["account"], server_config::FLEET);
             assert_eq!(
                 metadata["natsServerMonitoringEndpoint"],
                 "nats.gatewright.svc.cluster.local:8222"
