@@ -23,6 +23,7 @@ mod policy;
 mod prefer;
 mod problem;
 pub mod rate;
+mod remembered;
 mod request;
 mod routes;
 mod run;
