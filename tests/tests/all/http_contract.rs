@@ -367,3 +367,42 @@ async fn a_key_that_asks_too_often_is_told_when_to_come_again_and_others_are_not
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     assert_eq!(eager.get("/v1/runs").await.status, 200, "it may come again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_comes_without_a_good_key_too_often_is_held_off_and_a_good_key_there_is_not()
+ {
+    let fleet = Fleetlet::start(0).await;
+    let (to, _serving) = fleet.start_http("http-1").await;
+    let key = fleet.key("vera", &[KeyRole::Viewer]).await;
+    let good = Client { to, key };
+    let wrong = format!("gw_0123456789ab_{}", "0".repeat(64));
+    let guess = async |n: usize| {
+        let headers = [
+            format!("Authorization: Bearer {wrong}"),
+            // Whatever it says of where it comes from.
+            format!("X-Forwarded-For: 192.0.2.{}", n % 250),
+            format!("Forwarded: for=192.0.2.{}", n % 250),
+        ];
+        send(to, "GET", "/v1/runs", &headers, "").await
+    };
+    let mut held_off = 0;
+    for round in 0..50 {
+        let answers = futures::future::join_all((0..40).map(|n| guess(round * 40 + n))).await;
+        for one in answers {
+            if one.status == 429 {
+                one.is_problem(429, None);
+                assert_eq!(one.header("retry-after"), Some("1"));
+                held_off += 1;
+            } else {
+                one.is_problem(401, None);
+            }
+        }
+        assert_eq!(good.get("/v1/runs").await.status, 200);
+        if held_off > 20 {
+            break;
+        }
+    }
+    assert!(held_off > 20, "{held_off}");
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    guess(0).await.is_problem(401, None);
+}
