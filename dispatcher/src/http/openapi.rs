@@ -171,10 +171,19 @@ impl Operation<'_> {
     }
 
     /// What it takes as its body.
-    pub(super) fn body<B: JsonSchema>(mut self) -> Self {
+    pub(super) fn body<B: JsonSchema>(self) -> Self {
+        self.takes::<B>(true)
+    }
+
+    /// What it takes as its body; none at all is an empty object.
+    pub(super) fn body_if_any<B: JsonSchema>(self) -> Self {
+        self.takes::<B>(false)
+    }
+
+    fn takes<B: JsonSchema>(mut self, required: bool) -> Self {
         let schema = self.generator.subschema_for::<B>();
         let content = json!({ "application/json": { "schema": schema } });
-        let body = json!({ "required": true, "content": content });
+        let body = json!({ "required": required, "content": content });
         self.told.insert("requestBody".into(), body);
         self
     }

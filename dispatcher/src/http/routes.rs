@@ -72,14 +72,14 @@ fn of_runs(routes: Routes) -> Routes {
             op.named("cancelRun", "End a run now")
                 .by(KeyRole::Submitter)
                 .query::<Where>()
-                .body::<run::CancelBody>()
+                .body_if_any::<run::CancelBody>()
                 .answers::<run::Answer>(200, "It has ended")
         })
         .post("/v1/runs/{run}/retry", run::retry, |op| {
             op.named("retryRun", "Begin a failed or cancelled run anew")
                 .by(KeyRole::Submitter)
                 .query::<Where>()
-                .body::<run::RetryBody>()
+                .body_if_any::<run::RetryBody>()
                 .answers::<run::Answer>(201, "The new run")
         })
         .get("/v1/runs/{run}/events", history::events, |op| {
@@ -117,14 +117,14 @@ fn of_agents(routes: Routes) -> Routes {
                 .by(KeyRole::Actor)
                 .query::<Where>()
                 .header("Idempotency-Key", IDEMPOTENCY, KEY)
-                .body::<agent::StepBody>()
+                .body_if_any::<agent::StepBody>()
                 .answers::<agent::StepOpened>(201, "The step")
         })
         .post("/v1/runs/{run}/complete", agent::complete, |op| {
             op.named("completeRun", "End an outside agent's run")
                 .by(KeyRole::Actor)
                 .query::<Where>()
-                .body::<agent::CompleteBody>()
+                .body_if_any::<agent::CompleteBody>()
                 .answers::<run::Answer>(200, "It has ended")
         })
         .post("/v1/steps/{step}/toolcalls", tool_call::ask, |op| {
@@ -160,14 +160,14 @@ fn of_approvals(routes: Routes) -> Routes {
             |op| {
                 op.named("approve", "Say yes, in the key's name")
                     .by(KeyRole::Approver)
-                    .body::<approval::ApproveBody>()
+                    .body_if_any::<approval::ApproveBody>()
                     .answers::<approval::Decided>(200, "It is counted")
             },
         )
         .post("/v1/approvals/{approval}/deny", approval::deny, |op| {
             op.named("deny", "Say no, in the key's name")
                 .by(KeyRole::Approver)
-                .body::<approval::DenyBody>()
+                .body_if_any::<approval::DenyBody>()
                 .answers::<approval::Decided>(200, "It is denied")
         })
         .get("/v1/remembered-approvals", remembered::list, |op| {
@@ -184,7 +184,7 @@ fn of_approvals(routes: Routes) -> Routes {
                 op.named("revokeRememberedApproval", "Ask about each call again")
                     .by(KeyRole::Approver)
                     .query::<Where>()
-                    .body::<authority::WhyBody>()
+                    .body_if_any::<authority::WhyBody>()
                     .answers::<RememberedApproval>(200, "It holds no longer")
             },
         )
@@ -213,7 +213,7 @@ fn of_authority(routes: Routes) -> Routes {
             op.named("revokeCapability", "Revoke a token and all its descendants")
                 .by(KeyRole::Admin)
                 .query::<Where>()
-                .body::<authority::WhyBody>()
+                .body_if_any::<authority::WhyBody>()
                 .answers::<authority::TokenChanged>(200, "It is revoked")
         })
         .get("/v1/principals", authority::principals, |op| {
@@ -245,7 +245,7 @@ fn of_authority(routes: Routes) -> Routes {
                 op.named("releasePrincipal", "Lift a quarantine")
                     .by(KeyRole::Admin)
                     .query::<Where>()
-                    .body::<authority::WhyBody>()
+                    .body_if_any::<authority::WhyBody>()
                     .answers::<authority::PrincipalChanged>(200, "It is lifted")
             },
         )

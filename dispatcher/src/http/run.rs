@@ -29,9 +29,9 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
-    /// Words separated by commas.
+    /// Words separated by commas; none are all.
     #[schemars(regex(
-        pattern = r"^(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected)(,(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected))*$"
+        pattern = r"^((queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected)(,(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected))*)?$"
     ))]
     status: Option<String>,
     zone: Option<Zone>,
@@ -124,11 +124,9 @@ pub(super) async fn list(
     query: Asked<Listed>,
 ) -> Result<Json<Page<Run>>, Problem> {
     let query = asked(query)?;
-    let words = query.status.as_deref().unwrap_or_default().split(',');
-    let statuses: Result<Vec<RunStatus>, _> = words
-        .filter(|word| !word.is_empty())
-        .map(str::parse)
-        .collect();
+    let words = query.status.as_deref().filter(|words| !words.is_empty());
+    let words = words.into_iter().flat_map(|words| words.split(','));
+    let statuses: Result<Vec<RunStatus>, _> = words.map(str::parse).collect();
     let limit = limit_of(query.limit)?;
     let mut filter = Filter {
         workspace: caller.workspace_or_all(query.workspace)?,
