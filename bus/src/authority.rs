@@ -14,6 +14,7 @@ use gatewright_schemas::{
     CapabilityToken, CapabilityTokenId, Digest, Principal, PrincipalId, RememberedApproval,
     RememberedApprovalId, Timestamp, WorkspaceId,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
@@ -35,7 +36,7 @@ const PRINCIPAL: &str = "principal";
 const REMEMBERED: &str = "remembered";
 
 /// The active policy as KV keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivePolicy {
     /// Its revision, from 1.
     pub revision: u64,

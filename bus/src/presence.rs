@@ -9,6 +9,7 @@ use std::{
 use async_nats::client::RequestErrorKind;
 use futures::{StreamExt as _, stream::select};
 use gatewright_schemas::{Timestamp, WorkerHeartbeat, WriterId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -24,12 +25,13 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 pub const SILENT_AFTER: Duration = Duration::from_secs(10);
 
 /// A worker, and whether it counts as alive.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Sighting {
     /// What it last said of itself.
     #[serde(flatten)]
     pub heartbeat: WorkerHeartbeat,
     /// `alive`, `draining` or `silent`.
+    #[schemars(extend("enum" = ["alive", "draining", "silent"]))]
     pub state: &'static str,
     /// Since when it was not heard of, in milliseconds.
     pub age_ms: u64,

@@ -8,13 +8,13 @@ use gatewright_bus::{layout::LayoutError, retry::Retry};
 use gatewright_dispatcher::{Dispatcher, http, reconciler};
 use gatewright_schemas::WriterId;
 use gatewright_store::Store;
-use serde_json::json;
+use gatewright_worker::explain::explain;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    context::Context, exit::Exit, policy::explain, provision::Replicas, role, settings::RoleFlags,
-    signal, worker::registry,
+    context::Context, exit::Exit, provision::Replicas, role, settings::RoleFlags, signal,
+    worker::registry,
 };
 
 /// Take submissions and commands until told to stop.
@@ -47,7 +47,7 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
     };
     let registry = registry(&context.settings)?;
     let explain = http::Explain::by(move |workspace, run, snapshot| {
-        json!(explain::answer(workspace, run, snapshot, &registry))
+        explain(workspace, run, snapshot, &registry)
     });
     let options = http::Options {
         hosts: args.http_host,

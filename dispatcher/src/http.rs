@@ -23,6 +23,7 @@ mod policy;
 mod prefer;
 mod problem;
 pub mod rate;
+mod remembered;
 mod request;
 mod routes;
 mod run;
@@ -31,6 +32,7 @@ mod ui;
 mod worker;
 
 use std::{
+    net::SocketAddr,
     num::NonZeroU32,
     sync::{Arc, OnceLock},
 };
@@ -79,6 +81,8 @@ struct Api {
     /// Requests that may wait at once: each holds a connection and a subscription.
     places: Arc<Semaphore>,
     rates: Rates,
+    /// What addresses have left of requests without a good key.
+    strangers: Rates,
 }
 
 impl Api {
@@ -115,9 +119,11 @@ impl Dispatcher {
             stopping: shutdown.clone(),
             places: Arc::new(Semaphore::new(MOST_WAITING)),
             rates: Rates::new(options.rate.unwrap_or(rate::DEFAULT)),
+            strangers: Rates::new(rate::OF_STRANGERS),
             options,
         });
-        axum::serve(listener, router(api))
+        let service = router(api).into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service)
             .with_graceful_shutdown(shutdown.cancelled_owned())
             .await
     }

@@ -1,6 +1,7 @@
 //! Every check of a hypothetical call with its result: what `gatewright policy explain` shows.
 
-use gatewright_schemas::{Decision, DecisionRecord, Finding, PrincipalId, Timestamp};
+use gatewright_schemas::{Decision, DecisionRecord, ErrorInfo, Finding, PrincipalId, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -13,8 +14,49 @@ use crate::{
     snapshot::Snapshot,
 };
 
+/// What the gate would say of each call of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct RunExplanation {
+    /// The revision of the policy that was asked; absent where none is active.
+    pub policy_revision: Option<u64>,
+    /// Whether one of the calls would not be made.
+    pub blocked: bool,
+    /// The calls, in order.
+    pub calls: Vec<CallExplanation>,
+}
+
+/// What is said of one call.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct CallExplanation {
+    /// `<step>.<call>`
+    pub call: String,
+    /// The tool's name, as the run has it.
+    pub tool: String,
+    /// Why the gate is not asked: no such tool, or an input that does not fit it.
+    pub error: Option<ErrorInfo>,
+    /// The call itself.
+    pub tool_gate: Option<Explanation>,
+    /// The request to the outside that the call begins with.
+    pub egress_gate: Option<Explanation>,
+    /// The counters of the limits of which it would take a unit each, where they were looked up.
+    pub counters: Vec<Counted>,
+    /// Whether it would not be made.
+    pub blocked: bool,
+}
+
+/// How the counter of a limit stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Counted {
+    /// Its name.
+    pub counter: String,
+    /// Units leased out, used or not.
+    pub leased: u64,
+    /// When it starts anew.
+    pub resets_at: Timestamp,
+}
+
 /// A decision with all that led to it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Explanation {
     /// The decision, as the gate would record it.
     pub decision: DecisionRecord,
@@ -27,7 +69,7 @@ pub struct Explanation {
 }
 
 /// One check and its result.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct CheckReport {
     /// Its place, from 1.
     pub number: u8,
@@ -44,7 +86,7 @@ pub struct CheckReport {
 }
 
 /// What came of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckResult {
     /// It looked at something and has nothing against it.

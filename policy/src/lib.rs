@@ -44,7 +44,10 @@ pub use compiled::CompiledPolicy;
 pub use context::{InvalidContext, PolicyContext};
 pub use delegation::{DelegationRefused, DelegationRequest, delegate};
 pub use document::{DocumentFault, DocumentFaults, EscalatedProfile, PolicyDocument};
-pub use explain::{CheckReport, CheckResult, Explanation, explain_egress, explain_tool_call};
+pub use explain::{
+    CallExplanation, CheckReport, CheckResult, Explanation, RunExplanation, explain_egress,
+    explain_tool_call,
+};
 pub use grant::{Grant, GrantState};
 pub use host::{DomainPattern, Host};
 pub use permit::{EgressPermit, Permit};

@@ -8,6 +8,7 @@
 //! a shell that forgets to reserve does not get a permit.
 
 use gatewright_schemas::{PrincipalId, Timestamp, WorkspaceId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::CompiledPolicy;
@@ -16,7 +17,7 @@ const TOOL: &str = "tool.";
 const EGRESS: &str = "egress.";
 
 /// A limit and the counter that it is counted on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 pub struct Quota {
     /// The counter's name, unique in the fleet: `tool.<tool>` or `egress.<workspace>.<principal>`.
     ///
@@ -67,7 +68,9 @@ impl CompiledPolicy {
 }
 
 /// When a limit starts anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum QuotaWindow {
     /// At the start of each hour, UTC.

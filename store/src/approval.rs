@@ -5,7 +5,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Store, StoreError, Time, time::parameter};
+use crate::{
+    Store, StoreError, Time,
+    projection::{AskedRow, VoteRow},
+    time::parameter,
+};
 
 /// An approval that a call asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -35,7 +39,9 @@ pub struct Approval {
     pub input_digest: String,
     pub input: Value,
     pub approvers: i16,
+    #[schemars(with = "Vec<VoteRow>")]
     pub votes: Value,
+    #[schemars(with = "AskedRow")]
     pub asked: Value,
     pub remember_s: Option<i64>,
 }

@@ -1,6 +1,6 @@
 //! Capability tokens, read.
 
-use gatewright_schemas::{CapabilityTokenId, WorkspaceId};
+use gatewright_schemas::{CapabilityTokenId, Scopes, WorkspaceId};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +19,7 @@ pub struct Capability {
     pub issued_to_principal_id: String,
     pub granted_by_principal_id: String,
     pub parent_token_id: Option<String>,
+    #[schemars(with = "Scopes")]
     pub scopes: Value,
     pub granted_at: Time,
     pub valid_until: Option<Time>,

@@ -1,6 +1,7 @@
 //! How far the stream has been folded.
 
 use gatewright_schemas::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Store, StoreError, Time};
@@ -24,7 +25,7 @@ pub struct Checkpoint {
 }
 
 /// How far the read tables are behind the stream.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Lag {
     /// The last commit that was folded.
     pub last_sequence: i64,

@@ -1,6 +1,6 @@
 //! Dead letters: messages that could not be worked on.
 
-use gatewright_schemas::{WorkspaceId, message};
+use gatewright_schemas::{Violation, WorkspaceId, message};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,6 +19,7 @@ pub struct DeadLetter {
     pub run_id: Option<String>,
     pub reason_code: String,
     pub reason: String,
+    #[schemars(with = "Option<Vec<Violation>>")]
     pub violations: Option<Value>,
     pub died_at: Time,
     pub put_aside_by: String,

@@ -1,6 +1,6 @@
 //! The gate's answers, read.
 
-use gatewright_schemas::{ReasonCode, RunId, Timestamp, WorkspaceId};
+use gatewright_schemas::{Finding, ReasonCode, RunId, Timestamp, WorkspaceId};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -31,7 +31,9 @@ pub struct Decision {
     pub principal_id: Option<String>,
     pub capability_token_id: Option<String>,
     pub policy_revision: Option<i64>,
+    #[schemars(with = "Option<Vec<String>>")]
     pub hosts: Option<Value>,
+    #[schemars(with = "Option<Vec<Finding>>")]
     pub findings: Option<Value>,
 }
 

@@ -1,12 +1,13 @@
 //! How the fleet does at a glance. Every query reads a bounded part of an index, and says where it stopped.
 
 use gatewright_schemas::{RunStatus, Timestamp, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Store, StoreError, Time, time::parameter};
 
 /// Runs in one state, counted up to 10,000.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StateCount {
     /// The state.
     pub status: String,
@@ -17,7 +18,7 @@ pub struct StateCount {
 }
 
 /// Runs that were created in one bucket of time, by the state that they are in now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Created {
     /// When the bucket begins, in seconds since 1970.
     pub at_s: i64,
@@ -28,7 +29,7 @@ pub struct Created {
 }
 
 /// What the gate did not allow, for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Refusals {
     /// The reason code.
     pub reason_code: String,
@@ -43,7 +44,7 @@ pub struct Refusals {
 }
 
 /// The approvals that wait, counted up to 1,000.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Waiting {
     /// How many, at least.
     pub approvals: i64,
@@ -54,7 +55,7 @@ pub struct Waiting {
 }
 
 /// A run that waits for a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Queued {
     /// Its workspace.
     pub workspace_id: String,

@@ -1,6 +1,8 @@
 //! Runs, read.
 
-use gatewright_schemas::{Lane, RunId, RunStatus, Timestamp, WorkspaceId, WriterId, Zone};
+use gatewright_schemas::{
+    ErrorInfo, Lane, RunId, RunStatus, Timestamp, WorkspaceId, WriterId, Zone,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -43,6 +45,7 @@ pub struct Run {
     pub created_sequence: i64,
     pub last_sequence: i64,
     pub last_seq: i64,
+    #[schemars(with = "Option<ErrorInfo>")]
     pub error: Option<Value>,
 }
 

@@ -1,6 +1,6 @@
 //! Tool calls, read.
 
-use gatewright_schemas::{RunId, WorkspaceId};
+use gatewright_schemas::{ErrorInfo, RunId, WorkspaceId};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -34,6 +34,7 @@ pub struct ToolCall {
     pub requested_at: Time,
     pub started_at: Option<Time>,
     pub ended_at: Option<Time>,
+    #[schemars(with = "Option<ErrorInfo>")]
     pub error: Option<Value>,
 }
 

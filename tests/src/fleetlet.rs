@@ -11,7 +11,7 @@ use std::{
 use gatewright_bus::{
     Connection, Credentials::Nkey, Fleet, Names, Tls, clock, keys::NewKey, permissions::Role,
 };
-use gatewright_dispatcher::{Dispatcher, http};
+use gatewright_dispatcher::{Dispatcher, http as api};
 use gatewright_local::{Binaries, NatsOptions, NatsServer, Postgres, PostgresOptions};
 use gatewright_projector::aside;
 use gatewright_schemas::{
@@ -28,7 +28,9 @@ use crate::{
     Inside,
     audit::Audit,
     credentials::{self, Credentials},
-    eventually, policy,
+    eventually,
+    http::Client,
+    policy,
 };
 
 /// How long an operator waits for an answer.
@@ -162,7 +164,7 @@ impl Fleetlet {
 
     /// Starts one more dispatcher, which serves HTTP too; answers with where.
     pub async fn start_http(&self, name: &str) -> (SocketAddr, Inside) {
-        self.start_http_limited(name, http::rate::DEFAULT).await
+        self.start_http_limited(name, api::rate::DEFAULT).await
     }
 
     /// The same, with so many requests a second for each key.
@@ -171,10 +173,10 @@ impl Fleetlet {
         let dispatcher = Dispatcher::join(fleet).await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let options = http::Options {
+        let options = api::Options {
             hosts: vec!["gate.example".into()],
             store: Arc::new(self.store.clone().into()),
-            explain: None,
+            explain: Some(explain()),
             rate: Some(rate),
         };
         let own = self.shutdown.child_token();
@@ -490,10 +492,31 @@ impl Fleetlet {
         .await;
     }
 
+    /// The first item of a list, once it has one.
+    pub async fn eventually_one(&self, client: &Client, list: &str) -> Value {
+        eventually(&format!("there is one at {list}"), SOON, async || {
+            let page = client.get(list).await;
+            page.body["items"]
+                .get(0)
+                .cloned()
+                .ok_or(format!("{page:?}"))
+        })
+        .await
+    }
+
     /// Checks every promise over the whole stream and the read tables. The end of every test.
     pub async fn audit(&self) {
         Audit::default().check(self).await;
     }
+}
+
+/// What the gate would say, with the tools of the workers here.
+fn explain() -> api::Explain {
+    let gateway = egress::Gateway::new(egress::Settings::default()).unwrap();
+    let registry = Registry::standard(Arc::new(gateway)).unwrap();
+    api::Explain::by(move |workspace, run, snapshot| {
+        gatewright_worker::explain::explain(workspace, run, snapshot, &registry)
+    })
 }
 
 fn told(events: &[Event]) -> String {

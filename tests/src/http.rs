@@ -1,12 +1,15 @@
 //! A client of the HTTP API that knows nothing of it: bytes over a socket.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
+    sync::OnceCell,
 };
+
+use crate::contract::Contract;
 
 /// An answer.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub async fn send(
     }
 }
 
-/// A key, and where it is used.
+/// A key, and where it is used. Every answer must be as the API's description says.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// Where the API is served.
@@ -114,6 +117,19 @@ impl Tail {
     }
 }
 
+/// What is served says of itself; the same for every server of this program.
+static CONTRACT: OnceCell<Arc<Contract>> = OnceCell::const_new();
+
+/// The description of the API that is served there.
+pub async fn contract(to: SocketAddr) -> Arc<Contract> {
+    let read = async || {
+        let told = send(to, "GET", "/openapi.json", &[], "").await;
+        assert_eq!(told.status, 200, "{told:?}");
+        Contract::read(told.body)
+    };
+    Arc::clone(CONTRACT.get_or_init(read).await)
+}
+
 impl Client {
     /// Follows something, with further headers.
     pub async fn tail(&self, path: &str, headers: &[&str]) -> Tail {
@@ -166,7 +182,9 @@ impl Client {
     async fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         let mut lines = vec![self.key.clone()];
         lines.extend(headers.iter().map(ToString::to_string));
-        send(self.to, method, path, &lines, body).await
+        let answer = send(self.to, method, path, &lines, body).await;
+        contract(self.to).await.check(method, path, &answer);
+        answer
     }
 }
 

@@ -14,6 +14,7 @@ mod ask;
 pub mod declared;
 pub mod egress;
 mod execute;
+pub mod explain;
 mod held;
 mod pull;
 mod purse;

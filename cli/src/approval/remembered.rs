@@ -4,8 +4,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use gatewright_bus::{Fleet, clock};
 use gatewright_schemas::{Command, RememberedApprovalId, RunId, WorkspaceId};
-use gatewright_store::remembered_approval::{self, Remembered};
-use serde::Serialize;
+use gatewright_store::remembered_approval::{self, Standing, State};
 
 use super::{joined, strings};
 use crate::{
@@ -62,30 +61,14 @@ pub(super) async fn run(context: &Context, args: RememberedArgs) -> Result<Exit>
     }
 }
 
-/// A remembered approval as it is listed.
-#[derive(Debug, Serialize)]
-struct Listed {
-    #[serde(flatten)]
-    remembered: Remembered,
-    /// `holds`, `revoked` or `expired`.
-    state: &'static str,
-}
-
 async fn list(context: &Context, workspace: &WorkspaceId, after: &str, limit: u32) -> Result<Exit> {
     let store = context.store().await?;
     let found = remembered_approval::list(&store, workspace, after, limit).await?;
     let is_full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let now = clock::now();
-    let listed: Vec<Listed> = found
+    let listed: Vec<Standing> = found
         .into_iter()
-        .map(|remembered| Listed {
-            state: match remembered.revoked_at {
-                Some(_) => "revoked",
-                None if *remembered.expires_at <= now => "expired",
-                None => "holds",
-            },
-            remembered,
-        })
+        .map(|remembered| Standing::at(now, remembered))
         .collect();
     let next = listed
         .last()
@@ -100,7 +83,7 @@ async fn list(context: &Context, workspace: &WorkspaceId, after: &str, limit: u3
     Ok(Exit::Ok)
 }
 
-fn table(listed: &[Listed]) -> Table {
+fn table(listed: &[Standing]) -> Table {
     let mut table = Table::new(&[
         "REMEMBERED",
         "STATE",
@@ -112,19 +95,19 @@ fn table(listed: &[Listed]) -> Table {
         "LEFT",
     ]);
     let now = clock::now();
-    for Listed { remembered, state } in listed {
+    for Standing { remembered, state } in listed {
         let hosts = joined(&strings(Some(&remembered.hosts)));
         let bound = match (&remembered.input_digest, hosts) {
             (Some(digest), _) => format!("input {}", digest.chars().take(12).collect::<String>()),
             (None, hosts) => hosts.unwrap_or_default(),
         };
-        let left = match *state {
-            "holds" => span(remembered.expires_at.since(now)),
-            _ => "-".into(),
+        let left = match state {
+            State::Holds => span(remembered.expires_at.since(now)),
+            State::Revoked | State::Expired => "-".into(),
         };
         table.row(vec![
             (&remembered.remembered_id).into(),
-            Cell::word(state),
+            Cell::word(state.as_str()),
             (&remembered.principal_id).into(),
             (&remembered.tool_name).into(),
             (&remembered.effect).into(),

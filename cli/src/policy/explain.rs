@@ -11,18 +11,10 @@ use anyhow::Result;
 use clap::Args;
 use gatewright_bus::{clock, quota::Counter};
 use gatewright_policy::{
-    CheckResult, CompiledPolicy, Explanation, PolicyContext, QuotaAnswer, Snapshot,
-    ToolCallRequest, explain_egress, explain_tool_call, host::hosts_in,
+    CallExplanation, CheckResult, CompiledPolicy, Explanation, Snapshot, explain::Counted,
 };
-use gatewright_run::{Plan, PlannedCall, PlannedStep};
-use gatewright_schemas::{
-    Digest, ErrorInfo, RunId, Submission, Timestamp, Violation, WorkspaceId, Zone, validate,
-};
-use gatewright_worker::{
-    egress::first_hop,
-    tool::{Registry, ResolvedCall},
-};
-use serde::Serialize;
+use gatewright_schemas::{Submission, Violation, WorkspaceId, Zone, validate};
+use gatewright_worker::explain::explain;
 use serde_json::{Value, json};
 
 use super::document::candidate;
@@ -81,47 +73,12 @@ pub struct ExplainArgs {
     offline: bool,
 }
 
-/// What is said of a call.
-#[derive(Debug, Serialize)]
-pub struct Explained {
-    /// `<step>.<call>`
-    call: String,
-    tool: String,
-    /// Why the gate is not asked: no such tool, or an input that does not fit it.
-    error: Option<ErrorInfo>,
-    /// The call itself.
-    tool_gate: Option<Explanation>,
-    /// The request to the outside that the call begins with.
-    egress_gate: Option<Explanation>,
-    /// The counters of the limits of which it would take a unit each; empty when no fleet is asked.
-    counters: Vec<Counted>,
-    /// Whether it would not be made.
-    blocked: bool,
-}
-
-/// How a counter stands.
-#[derive(Debug, Serialize)]
-struct Counted {
-    counter: String,
-    /// Units leased out, used or not.
-    leased: u64,
-    resets_at: Timestamp,
-}
-
-/// All calls.
-#[derive(Debug, Serialize)]
-pub struct Answer {
-    policy_revision: Option<u64>,
-    blocked: bool,
-    calls: Vec<Explained>,
-}
-
 /// Explains.
 pub async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
     let submission = submission(&args)?;
     let snapshot = snapshot(context, &args).await?;
     let registry = registry(&context.settings)?;
-    let mut answer = answer(&args.workspace, &submission, &snapshot, &registry);
+    let mut answer = explain(&args.workspace, &submission, &snapshot, &registry);
     if !args.offline {
         count(context, &mut answer.calls).await?;
     }
@@ -135,37 +92,8 @@ pub async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
     Ok(if answer.blocked { Exit::No } else { Exit::Ok })
 }
 
-/// What the gate would say of each call of a run.
-pub fn answer(
-    workspace: &WorkspaceId,
-    submission: &Submission,
-    snapshot: &Snapshot,
-    registry: &Registry,
-) -> Answer {
-    let run = RunId::hypothetical();
-    let plan = Plan::of(workspace, &run, &submission.input.runtime);
-    let asker = Asker {
-        workspace,
-        run: &run,
-        submission,
-        snapshot,
-        registry,
-    };
-    let mut calls = Vec::new();
-    for (s, step) in plan.steps.iter().enumerate() {
-        for (c, call) in step.calls.iter().enumerate() {
-            calls.push(asker.explain(format!("{}.{}", s + 1, c + 1), step, call));
-        }
-    }
-    Answer {
-        policy_revision: snapshot.policy().map(|policy| policy.revision()),
-        blocked: calls.iter().any(|call| call.blocked),
-        calls,
-    }
-}
-
 /// Looks up the counters of the limits that the calls would consume.
-async fn count(context: &Context, calls: &mut [Explained]) -> Result<()> {
+async fn count(context: &Context, calls: &mut [CallExplanation]) -> Result<()> {
     let now = clock::now();
     for call in calls {
         let gates = [&call.tool_gate, &call.egress_gate];
@@ -243,81 +171,7 @@ async fn snapshot(context: &Context, args: &ExplainArgs) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
-struct Asker<'a> {
-    workspace: &'a WorkspaceId,
-    run: &'a RunId,
-    submission: &'a Submission,
-    snapshot: &'a Snapshot,
-    registry: &'a Registry,
-}
-
-impl Asker<'_> {
-    fn explain(&self, place: String, step: &PlannedStep, call: &PlannedCall) -> Explained {
-        let refused = |error: ErrorInfo| Explained {
-            call: place.clone(),
-            tool: call.tool_name.clone(),
-            error: Some(error),
-            tool_gate: None,
-            egress_gate: None,
-            counters: Vec::new(),
-            blocked: true,
-        };
-        let resolved = match self.registry.resolve(&call.tool_name, &call.input) {
-            Ok(resolved) => resolved,
-            Err(error) => return refused(error),
-        };
-        let hop = if resolved.definition().through_gateway {
-            match first_hop(&call.tool_call_id, &call.input) {
-                Ok(hop) => Some(hop),
-                Err(error) => return refused(error),
-            }
-        } else {
-            None
-        };
-        let request = self.request(step, call, &resolved);
-        let (quota, now) = (QuotaAnswer::NotNeeded, clock::now());
-        let tool_gate = explain_tool_call(&request, self.snapshot, None, &quota, now);
-        let egress_gate = hop.map(|hop| {
-            let request = hop.of_call(&request);
-            explain_egress(&request, self.snapshot, None, &quota, now)
-        });
-        let blocked = tool_gate.decision.blocked
-            || egress_gate
-                .as_ref()
-                .is_some_and(|gate| gate.decision.blocked);
-        Explained {
-            call: place,
-            tool: call.tool_name.clone(),
-            error: None,
-            tool_gate: Some(tool_gate),
-            egress_gate,
-            counters: Vec::new(),
-            blocked,
-        }
-    }
-
-    fn request(
-        &self,
-        step: &PlannedStep,
-        call: &PlannedCall,
-        resolved: &ResolvedCall,
-    ) -> ToolCallRequest {
-        ToolCallRequest {
-            workspace_id: self.workspace.clone(),
-            room_id: self.submission.room_id.clone(),
-            run_id: self.run.clone(),
-            step_id: step.step_id.clone(),
-            tool_call_id: call.tool_call_id.clone(),
-            context: PolicyContext::parse(&self.submission.input.runtime.policy),
-            tool: resolved.policy_facts(),
-            input_digest: Digest::of(&call.input),
-            hosts: hosts_in(&call.input),
-            sandbox_permissions: call.sandbox_permissions.clone(),
-        }
-    }
-}
-
-fn tell(context: &Context, call: &Explained) -> Result<()> {
+fn tell(context: &Context, call: &CallExplanation) -> Result<()> {
     let out = context.out;
     let mut head = Table::new(&[]);
     let answer = if call.blocked { "blocked" } else { "allowed" };

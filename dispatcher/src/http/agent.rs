@@ -8,17 +8,17 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use gatewright_schemas::{Command, KeyRole};
+use gatewright_schemas::{Command, KeyRole, RunId, RunStatus, StepId, WorkspaceId};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Api,
     caller::Caller,
     prefer,
     problem::Problem,
-    request::{Asked, Body, Where, accepted, asked, existing, give, order, read},
+    request::{Asked, Body, Where, asked, created, existing, give, order, read},
+    run::answer,
 };
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -42,6 +42,16 @@ pub(super) struct CompleteBody {
     reason: Option<String>,
 }
 
+/// A step that is open.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct StepOpened {
+    workspace_id: WorkspaceId,
+    run_id: RunId,
+    step_id: StepId,
+    /// Where its run stands.
+    run_status: Option<RunStatus>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -62,11 +72,14 @@ pub(super) async fn open_step(
     let (run, _) = existing(&api, &workspace, &run).await?;
     let command = Command::OpenStep { title, request_key };
     let reply = give(&api, &caller, &workspace, &run, command).await?;
-    let (run_id, status, step_id) = accepted(reply)?;
-    let body = json!({
-        "workspace_id": workspace, "run_id": run_id, "step_id": step_id, "run_status": status,
-    });
-    Ok((StatusCode::CREATED, Json(body)).into_response())
+    let (run_id, run_status, step_id) = created(reply)?;
+    let opened = StepOpened {
+        workspace_id: workspace,
+        run_id,
+        step_id,
+        run_status,
+    };
+    Ok((StatusCode::CREATED, Json(opened)).into_response())
 }
 
 /// Ends the run: its agent is done, or gives up.
@@ -80,7 +93,5 @@ pub(super) async fn complete(
     let complete = |CompleteBody { succeeded, reason }| Command::CompleteRun { succeeded, reason };
     let actor = KeyRole::Actor;
     let (workspace, reply) = order(&api, &caller, actor, &run, query, body, complete).await?;
-    let (run_id, status, _) = accepted(reply)?;
-    let body = json!({ "workspace_id": workspace, "run_id": run_id, "status": status });
-    Ok(Json(body).into_response())
+    answer(&workspace, reply, StatusCode::OK)
 }

@@ -6,11 +6,10 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use gatewright_schemas::{ApprovalId, Command, KeyRole, Timestamp, WorkspaceId};
+use gatewright_schemas::{ApprovalId, Command, KeyRole, RunId, RunStatus, Timestamp, WorkspaceId};
 use gatewright_store::approval::{self, Approval, Place};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Api,
@@ -61,6 +60,21 @@ pub(super) struct DenyBody {
     /// Why, for a person.
     #[serde(default)]
     reason: Option<String>,
+}
+
+/// A decision that was counted.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ApprovalDecision")]
+pub(super) struct Decided {
+    workspace_id: WorkspaceId,
+    run_id: RunId,
+    approval_id: ApprovalId,
+    /// Yes or no.
+    approved: bool,
+    /// In whose name: the key's.
+    by: String,
+    /// Where the run stands.
+    run_status: Option<RunStatus>,
 }
 
 /// A page of approvals, from the read tables.
@@ -123,7 +137,7 @@ pub(super) async fn approve(
     caller: Caller,
     Path(approval): Path<String>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Decided>, Problem> {
     caller.must_be(KeyRole::Approver)?;
     let ApproveBody { reason, remember_s } = read(body)?;
     decide(&api, &caller, &approval, true, reason, remember_s).await
@@ -135,7 +149,7 @@ pub(super) async fn deny(
     caller: Caller,
     Path(approval): Path<String>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Decided>, Problem> {
     caller.must_be(KeyRole::Approver)?;
     let DenyBody { reason } = read(body)?;
     decide(&api, &caller, &approval, false, reason, None).await
@@ -149,7 +163,7 @@ async fn decide(
     approve: bool,
     reason: Option<String>,
     remember_s: Option<u64>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Decided>, Problem> {
     let missing = || Problem::not_found("there is no such approval");
     let (approval_id, workspace, run) =
         named::<ApprovalId>(caller, approval)?.ok_or_else(missing)?;
@@ -163,11 +177,15 @@ async fn decide(
         remember_s,
     };
     let reply = give(api, caller, &workspace, &run, command).await?;
-    let (run_id, status, _) = accepted(reply)?;
-    Ok(Json(json!({
-        "workspace_id": workspace, "run_id": run_id, "approval_id": approval_id,
-        "approved": approve, "by": caller.name(), "run_status": status,
-    })))
+    let (run_id, run_status, _) = accepted(reply)?;
+    Ok(Json(Decided {
+        workspace_id: workspace,
+        run_id,
+        approval_id,
+        approved: approve,
+        by: caller.name().to_owned(),
+        run_status,
+    }))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use gatewright_schemas::{
-    ActorType, CapabilityTokenId, Command, KeyRole, PrincipalId, RunId, Scopes, Timestamp,
+    ActorType, CapabilityTokenId, Command, KeyRole, PrincipalId, Reply, RunId, Scopes, Timestamp,
     WorkspaceId,
 };
 use gatewright_store::{
@@ -17,25 +17,26 @@ use gatewright_store::{
     principal::{self, Principal},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, MOST_PAGE, Page, Where, accepted, asked, give, limit_of, page, read},
+    request::{
+        Asked, Body, MOST_PAGE, Page, Where, accepted, asked, created, give, limit_of, page, read,
+    },
 };
 
 /// Which of them are listed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
-    workspace: Option<WorkspaceId>,
+    pub(super) workspace: Option<WorkspaceId>,
     /// The `next` of the page before.
-    after: Option<String>,
+    pub(super) after: Option<String>,
     #[schemars(range(min = 1, max = MOST_PAGE))]
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -74,7 +75,7 @@ pub(super) struct RegisterBody {
 pub(super) struct WhyBody {
     /// Why, for a person.
     #[serde(default)]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -82,6 +83,20 @@ pub(super) struct WhyBody {
 pub(super) struct QuarantineBody {
     /// Why, for a person.
     reason: String,
+}
+
+/// A capability token that was granted or revoked.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct TokenChanged {
+    workspace_id: WorkspaceId,
+    token_id: CapabilityTokenId,
+}
+
+/// A principal that was made known, quarantined or released.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct PrincipalChanged {
+    workspace_id: WorkspaceId,
+    principal_id: PrincipalId,
 }
 
 /// A page of a workspace's capability tokens, by id.
@@ -132,9 +147,12 @@ pub(super) async fn grant(
         scopes: body.scopes,
         valid_until: body.valid_until,
     };
-    let token = change(&api, &caller, &workspace, command).await?;
-    let location = HeaderValue::from_str(&format!("/v1/capabilities/{token}"));
-    let answer = Json(json!({ "workspace_id": workspace, "token_id": token }));
+    let (_, _, token_id) = created(change(&api, &caller, &workspace, command).await?)?;
+    let location = HeaderValue::from_str(&format!("/v1/capabilities/{token_id}"));
+    let answer = Json(TokenChanged {
+        workspace_id: workspace,
+        token_id,
+    });
     let mut response = (StatusCode::CREATED, answer).into_response();
     if let Ok(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
@@ -149,17 +167,21 @@ pub(super) async fn revoke(
     Path(token): Path<String>,
     query: Asked<Where>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<TokenChanged>, Problem> {
     let workspace = administered(&caller, query)?;
     let WhyBody { reason } = read(body)?;
     let token_id: CapabilityTokenId = token.parse().map_err(|_| no_capability())?;
     let there = api.fleet.capability(&workspace, &token_id).await?;
     there.ok_or_else(no_capability)?;
-    let command = Command::RevokeCapability { token_id, reason };
-    let token = change(&api, &caller, &workspace, command).await?;
-    Ok(Json(
-        json!({ "workspace_id": workspace, "token_id": token }),
-    ))
+    let command = Command::RevokeCapability {
+        token_id: token_id.clone(),
+        reason,
+    };
+    accepted(change(&api, &caller, &workspace, command).await?)?;
+    Ok(Json(TokenChanged {
+        workspace_id: workspace,
+        token_id,
+    }))
 }
 
 /// A page of a workspace's principals, by id.
@@ -192,8 +214,11 @@ pub(super) async fn register(
         principal_type: body.principal_type,
         actor_id: body.actor_id,
     };
-    let principal = change(&api, &caller, &workspace, command).await?;
-    let answer = Json(json!({ "workspace_id": workspace, "principal_id": principal }));
+    let (_, _, principal_id) = created(change(&api, &caller, &workspace, command).await?)?;
+    let answer = Json(PrincipalChanged {
+        workspace_id: workspace,
+        principal_id,
+    });
     Ok((StatusCode::CREATED, answer).into_response())
 }
 
@@ -204,7 +229,7 @@ pub(super) async fn quarantine(
     Path(principal): Path<String>,
     query: Asked<Where>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<PrincipalChanged>, Problem> {
     let command = |principal_id, QuarantineBody { reason }| Command::QuarantinePrincipal {
         principal_id,
         reason,
@@ -219,7 +244,7 @@ pub(super) async fn release(
     Path(principal): Path<String>,
     query: Asked<Where>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<PrincipalChanged>, Problem> {
     let command = |principal_id, WhyBody { reason }| Command::ReleasePrincipal {
         principal_id,
         reason,
@@ -235,14 +260,16 @@ async fn change_principal<B: DeserializeOwned>(
     query: Asked<Where>,
     body: Body,
     command: impl FnOnce(PrincipalId, B) -> Command,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<PrincipalChanged>, Problem> {
     let workspace = administered(caller, query)?;
     let body = read(body)?;
     let principal_id = known(api, &workspace, principal).await?;
-    let principal = change(api, caller, &workspace, command(principal_id, body)).await?;
-    Ok(Json(
-        json!({ "workspace_id": workspace, "principal_id": principal }),
-    ))
+    let command = command(principal_id.clone(), body);
+    accepted(change(api, caller, &workspace, command).await?)?;
+    Ok(Json(PrincipalChanged {
+        workspace_id: workspace,
+        principal_id,
+    }))
 }
 
 /// The workspace whose authority the caller may change.
@@ -258,14 +285,12 @@ async fn known(api: &Api, workspace: &WorkspaceId, text: &str) -> Result<Princip
     there.map(|_| id).ok_or_else(missing)
 }
 
-/// Gives a command to the authority; answers with what came into being, or was there.
+/// Gives a command to the authority.
 pub(super) async fn change(
     api: &Api,
     caller: &Caller,
     workspace: &WorkspaceId,
     command: Command,
-) -> Result<String, Problem> {
-    let reply = give(api, caller, workspace, &RunId::authority(), command).await?;
-    let (_, _, created) = accepted(reply)?;
-    Ok(created.unwrap_or_default())
+) -> Result<Reply, Problem> {
+    give(api, caller, workspace, &RunId::authority(), command).await
 }

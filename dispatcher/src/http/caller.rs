@@ -1,15 +1,15 @@
 //! Who asks, by the key that the request carries, and what that key is good for.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{ConnectInfo, FromRequestParts},
     http::{StatusCode, header, request::Parts},
 };
 use gatewright_bus::keys::Key;
 use gatewright_schemas::{KeyRole, WorkspaceId};
 
-use super::{Api, problem::Problem};
+use super::{Api, problem::Problem, rate};
 
 /// Who asks.
 #[derive(Debug)]
@@ -30,18 +30,27 @@ impl FromRequestParts<Arc<Api>> for Caller {
             Some(text) => api.fleet.key_of(text).await?,
             None => None,
         };
-        // A wrong key, a revoked one and none at all are answered alike.
-        let key = known.ok_or_else(|| {
-            let detail =
-                "a key is needed: `Authorization: Bearer gw_…`; `gatewright key create` makes one";
-            Problem::new(StatusCode::UNAUTHORIZED, detail)
-        })?;
+        let key = known.ok_or_else(|| stranger(parts, api))?;
         if !api.rates.allow(&key.id, Instant::now()) {
             let detail = "this key makes more requests than it may";
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail));
         }
         Ok(Self(key))
     }
+}
+
+/// What a request without a good key is answered: a wrong key, a revoked one and none at all alike.
+///
+/// They are counted by the address that the connection comes from; what the request says of that is anybody's word.
+fn stranger(parts: &Parts, api: &Api) -> Problem {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let address = peer.map_or_else(String::new, |peer| rate::address_of(peer.0.ip()));
+    if !api.strangers.allow(&address, Instant::now()) {
+        let detail = "too many requests without a good key come from this address";
+        return Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
+    }
+    let detail = "a key is needed: `Authorization: Bearer gw_…`; `gatewright key create` makes one";
+    Problem::new(StatusCode::UNAUTHORIZED, detail)
 }
 
 impl Caller {

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State},
+    http::StatusCode,
+    response::Response,
 };
 use gatewright_bus::dead_letters::{DeadLetterError, StoredDeadLetter};
-use gatewright_schemas::{KeyRole, WorkspaceId, message};
+use gatewright_schemas::{KeyRole, ReasonCode, RunId, Timestamp, Violation, WorkspaceId, WriterId};
 use gatewright_store::dead_letter::{self, DeadLetter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Api,
     caller::Caller,
     problem::Problem,
-    request::{Asked, MOST_PAGE, PATIENCE, Page, accepted, asked, limit_of, page},
+    request::{Asked, MOST_PAGE, PATIENCE, Page, asked, limit_of, page},
+    run::answer,
 };
 
 /// Which dead letters are listed.
@@ -32,12 +35,54 @@ pub(super) struct Listed {
 }
 
 /// A dead letter as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetterShown")]
 pub(super) struct Shown {
+    /// Its number among the dead letters.
     sequence: u64,
     workspace_id: WorkspaceId,
-    #[serde(flatten)]
-    letter: message::DeadLetter,
+    /// Why it could not be worked on.
+    reason_code: ReasonCode,
+    reason: String,
+    /// What is wrong, place by place.
+    violations: Vec<Violation>,
+    /// When it was put aside.
+    died_at: Timestamp,
+    /// Who put it aside.
+    by: WriterId,
+    /// The run that it concerned, or that records its rejection.
+    run_id: Option<RunId>,
+    /// The subject it was published to, and can be replayed to.
+    subject: String,
+    /// The message's sequence in its own stream.
+    source_sequence: u64,
+    /// The message as JSON, where it is JSON.
+    json: Option<Value>,
+    /// Whether secrets were taken out of it, so that it cannot be sent again.
+    redacted: bool,
+    /// The message as text, where it is not JSON.
+    text: Option<String>,
+}
+
+impl From<StoredDeadLetter> for Shown {
+    fn from(dead: StoredDeadLetter) -> Self {
+        let letter = dead.letter;
+        Self {
+            sequence: dead.sequence,
+            workspace_id: dead.workspace_id,
+            reason_code: letter.reason_code,
+            reason: letter.reason,
+            violations: letter.violations,
+            died_at: letter.died_at,
+            by: letter.by,
+            run_id: letter.run_id,
+            subject: letter.subject,
+            source_sequence: letter.sequence,
+            json: letter.json,
+            redacted: letter.redacted,
+            text: letter.text,
+        }
+    }
 }
 
 /// A page of dead letters, the latest first, from the read tables.
@@ -60,11 +105,7 @@ pub(super) async fn show(
     Path(sequence): Path<String>,
 ) -> Result<Json<Shown>, Problem> {
     let dead = visible(&api, &caller, &sequence).await?;
-    Ok(Json(Shown {
-        sequence: dead.sequence,
-        workspace_id: dead.workspace_id,
-        letter: dead.letter,
-    }))
+    Ok(Json(dead.into()))
 }
 
 /// Sends the message again to where it was published.
@@ -72,14 +113,11 @@ pub(super) async fn replay(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(sequence): Path<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     caller.must_be(KeyRole::Admin)?;
     let dead = visible(&api, &caller, &sequence).await?;
     let reply = api.fleet.replay(&dead, PATIENCE).await?;
-    let (run_id, status, created) = accepted(reply)?;
-    Ok(Json(json!({
-        "workspace_id": dead.workspace_id, "run_id": run_id, "status": status, "created": created,
-    })))
+    answer(&dead.workspace_id, reply, StatusCode::OK)
 }
 
 /// A dead letter that the caller may see. Its number names no workspace, so another's is as one that is not there.

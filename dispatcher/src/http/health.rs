@@ -3,17 +3,32 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{Api, problem::Problem};
 
+/// How it does.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Health {
+    status: Condition,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Condition {
+    Alive,
+    Ready,
+}
+
 /// The process answers.
-pub(super) async fn alive() -> Json<Value> {
-    Json(json!({ "status": "alive" }))
+pub(super) async fn alive() -> Json<Health> {
+    let status = Condition::Alive;
+    Json(Health { status })
 }
 
 /// It is connected, and the loops that take submissions and commands come round.
-pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<Json<Health>, Problem> {
     if !api.fleet.is_connected() {
         return Err(Problem::unavailable("the connection to NATS is lost"));
     }
@@ -26,5 +41,6 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<Json<Value>, Pr
             "the intake of {missing} does not come round"
         )));
     }
-    Ok(Json(json!({ "status": "ready" })))
+    let status = Condition::Ready;
+    Ok(Json(Health { status }))
 }

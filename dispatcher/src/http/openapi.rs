@@ -3,16 +3,13 @@
 use axum::{Json, Router, handler::Handler, http::Method, routing::MethodFilter, routing::on};
 use gatewright_schemas::KeyRole;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 use super::{Api, problem::Document};
 
-/// Any JSON object.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(transparent)]
-pub(super) struct Object(Map<String, Value>);
+/// Names the role that an operation needs, for programs.
+const ROLE: &str = "x-gatewright-role";
 
 /// Routes and their description.
 pub(super) struct Routes {
@@ -144,6 +141,7 @@ impl Operation<'_> {
     pub(super) fn by(mut self, role: KeyRole) -> Self {
         let needs = format!("Needs a key with the role `{role}`, or an admin's.");
         self.told.insert("description".into(), needs.into());
+        self.told.insert(ROLE.into(), role.as_str().into());
         self.by_any_key()
     }
 
@@ -173,10 +171,19 @@ impl Operation<'_> {
     }
 
     /// What it takes as its body.
-    pub(super) fn body<B: JsonSchema>(mut self) -> Self {
+    pub(super) fn body<B: JsonSchema>(self) -> Self {
+        self.takes::<B>(true)
+    }
+
+    /// What it takes as its body; none at all is an empty object.
+    pub(super) fn body_if_any<B: JsonSchema>(self) -> Self {
+        self.takes::<B>(false)
+    }
+
+    fn takes<B: JsonSchema>(mut self, required: bool) -> Self {
         let schema = self.generator.subschema_for::<B>();
         let content = json!({ "application/json": { "schema": schema } });
-        let body = json!({ "required": true, "content": content });
+        let body = json!({ "required": required, "content": content });
         self.told.insert("requestBody".into(), body);
         self
     }

@@ -10,8 +10,7 @@ use gatewright_store::{
     run::{self, Filter},
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Api,
@@ -41,12 +40,50 @@ pub(super) struct Asks {
     hours: Option<u32>,
 }
 
+/// How the fleet does, or one workspace of it. Every count is bounded, and says where it stopped.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Overview {
+    /// Runs by state.
+    states: Vec<overview::StateCount>,
+    created: RunsOverTime,
+    denials: Denials,
+    waiting: overview::Waiting,
+    /// The runs that have waited longest for a worker.
+    oldest_queued: Vec<overview::Queued>,
+    /// Absent while nothing was projected.
+    lag: Option<checkpoint::Lag>,
+}
+
+/// Runs by when they were created.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct RunsOverTime {
+    since: Timestamp,
+    until: Timestamp,
+    /// How long a bucket is, in seconds.
+    bucket_s: i64,
+    /// Whether there are more than are counted, so that it begins later than was asked for.
+    cut: bool,
+    /// How many are counted at most.
+    most: u32,
+    buckets: Vec<overview::Created>,
+}
+
+/// What the gate did not allow.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Denials {
+    items: Vec<overview::Refusals>,
+    /// Whether there are more than are counted.
+    cut: bool,
+    /// How many are counted at most.
+    most: u32,
+}
+
 /// All that the overview shows, but for the workers.
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     caller: Caller,
     query: Asked<Asks>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Overview>, Problem> {
     let query = asked(query)?;
     let workspace = caller.workspace_or_all(query.workspace)?;
     let workspace = workspace.as_ref();
@@ -59,14 +96,18 @@ pub(super) async fn show(
     let tables = api.tables()?;
     let denials = overview::refusals(tables, workspace, since, MOST_COUNTED).await?;
     let counted: i64 = denials.iter().map(|one| one.decisions).sum();
-    Ok(Json(json!({
-        "states": overview::states(tables, workspace).await?,
-        "created": created(tables, workspace, since, now).await?,
-        "denials": { "items": denials, "cut": counted >= i64::from(MOST_COUNTED), "most": MOST_COUNTED },
-        "waiting": overview::waiting(tables, workspace).await?,
-        "oldest_queued": overview::oldest_queued(tables, workspace, MOST_QUEUED).await?,
-        "lag": checkpoint::lag(tables).await?,
-    })))
+    Ok(Json(Overview {
+        states: overview::states(tables, workspace).await?,
+        created: created(tables, workspace, since, now).await?,
+        denials: Denials {
+            items: denials,
+            cut: counted >= i64::from(MOST_COUNTED),
+            most: MOST_COUNTED,
+        },
+        waiting: overview::waiting(tables, workspace).await?,
+        oldest_queued: overview::oldest_queued(tables, workspace, MOST_QUEUED).await?,
+        lag: checkpoint::lag(tables).await?,
+    }))
 }
 
 /// Runs over time. Where there are more than are counted, it begins later than asked for, and says so.
@@ -75,7 +116,7 @@ async fn created(
     workspace: Option<&WorkspaceId>,
     mut since: Timestamp,
     now: Timestamp,
-) -> Result<Value, Problem> {
+) -> Result<RunsOverTime, Problem> {
     let all = Filter {
         workspace: workspace.cloned(),
         ..Filter::default()
@@ -94,8 +135,12 @@ async fn created(
     let fits = |bucket_s: &i64| span_s / bucket_s <= BUCKETS;
     let bucket_s = BUCKETS_S.into_iter().find(fits).unwrap_or(21_600);
     let from = reached.unwrap_or(0);
-    Ok(json!({
-        "since": since, "until": now, "bucket_s": bucket_s, "cut": is_cut, "most": MOST_COUNTED,
-        "buckets": overview::created(tables, workspace, from, since, bucket_s, MOST_COUNTED).await?,
-    }))
+    Ok(RunsOverTime {
+        since,
+        until: now,
+        bucket_s,
+        cut: is_cut,
+        most: MOST_COUNTED,
+        buckets: overview::created(tables, workspace, from, since, bucket_s, MOST_COUNTED).await?,
+    })
 }

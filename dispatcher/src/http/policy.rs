@@ -11,33 +11,35 @@ use axum::{
 };
 use gatewright_bus::{authority::ActivePolicy, clock};
 use gatewright_policy::{
-    CompiledPolicy, PolicyDocument, Snapshot,
+    CompiledPolicy, DocumentFault, PolicyDocument, RunExplanation, Snapshot,
     document::{DocumentFaults, Verdict},
 };
-use gatewright_schemas::{Command, KeyRole, Submission, Violation, WorkspaceId, validate};
+use gatewright_schemas::{
+    Command, Digest, EnforcementMode, KeyRole, Submission, Violation, WorkspaceId, validate,
+};
 use gatewright_store::policy_revision::{self, PolicyRevision};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     Api,
     authority::change,
     caller::Caller,
     problem::Problem,
-    request::{Asked, Body, MOST_PAGE, Page, Where, asked, limit_of, page, read},
+    request::{Asked, Body, MOST_PAGE, Page, Where, asked, created, limit_of, page, read},
 };
 
 /// Says what the gate would answer to each call of a run, by what it is given. The tools are the workers' affair, and so this is handed in.
 #[derive(Clone)]
 pub struct Explain(Arc<Explaining>);
 
-type Explaining = dyn Fn(&WorkspaceId, &Submission, &Snapshot) -> Value + Send + Sync;
+type Explaining = dyn Fn(&WorkspaceId, &Submission, &Snapshot) -> RunExplanation + Send + Sync;
 
 impl Explain {
-    /// By this function; it answers with a JSON object.
+    /// By this function.
     pub fn by(
-        explain: impl Fn(&WorkspaceId, &Submission, &Snapshot) -> Value + Send + Sync + 'static,
+        explain: impl Fn(&WorkspaceId, &Submission, &Snapshot) -> RunExplanation + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(explain))
     }
@@ -75,6 +77,16 @@ pub(super) struct ExplainBody {
     /// A document to ask instead of the active one, TOML.
     #[serde(default)]
     document: Option<String>,
+}
+
+/// A document that was made the active one.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct PolicyApplied {
+    revision: u64,
+    digest: Digest,
+    mode: EnforcementMode,
+    /// Rules that can never match, and the like.
+    warnings: Vec<DocumentFault>,
 }
 
 /// The active document.
@@ -126,18 +138,21 @@ pub(super) async fn apply(
     State(api): State<Arc<Api>>,
     caller: Caller,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<PolicyApplied>, Problem> {
     caller.must_be(KeyRole::Admin)?;
     caller.must_be_the_fleets()?;
     let DocumentBody { document } = read(body)?;
     let parsed = PolicyDocument::parse(&document).map_err(|faults| invalid(&faults))?;
     let warnings = parsed.placed_warnings(&document);
     let command = Command::ApplyPolicy { document };
-    let revision = change(&api, &caller, &WorkspaceId::fleet(), command).await?;
-    let revision: Option<u64> = revision.parse().ok();
-    Ok(Json(json!({
-        "revision": revision, "digest": parsed.digest(), "mode": parsed.mode, "warnings": warnings,
-    })))
+    let reply = change(&api, &caller, &WorkspaceId::fleet(), command).await?;
+    let (_, _, revision) = created(reply)?;
+    Ok(Json(PolicyApplied {
+        revision,
+        digest: parsed.digest(),
+        mode: parsed.mode,
+        warnings,
+    }))
 }
 
 fn invalid(faults: &DocumentFaults) -> Problem {
@@ -156,7 +171,7 @@ pub(super) async fn explain(
     caller: Caller,
     query: Asked<Where>,
     body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<RunExplanation>, Problem> {
     let workspace = caller.workspace(asked(query)?.workspace)?;
     let ExplainBody { run, document } = read(body)?;
     let explain = api.options.explain.as_ref().ok_or_else(|| {

@@ -95,6 +95,17 @@ pub(super) fn accepted(
     }
 }
 
+/// The same, where something must have come into being.
+pub(super) fn created<Id: FromStr>(
+    reply: Reply,
+) -> Result<(RunId, Option<RunStatus>, Id), Problem> {
+    let (run_id, status, created) = accepted(reply)?;
+    let created = created.and_then(|created| created.parse().ok());
+    let created = created
+        .ok_or_else(|| Problem::unavailable("the dispatcher did not name what came into being"))?;
+    Ok((run_id, status, created))
+}
+
 /// The run of a path, and its last commit. The authority is a run of its own kind, and none of these.
 pub(super) async fn existing(
     api: &Api,

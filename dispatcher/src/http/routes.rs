@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use axum::Router;
-use gatewright_schemas::{KeyRole, Submission};
+use gatewright_bus::{authority::ActivePolicy, presence::Sighting};
+use gatewright_policy::{RunExplanation, document::Verdict};
+use gatewright_schemas::{KeyRole, RememberedApproval, Submission};
 use gatewright_store::{
     approval::Approval, capability::Capability, dead_letter::DeadLetter, decision::Decision,
-    policy_revision::PolicyRevision, principal::Principal, run::Run, step::Step,
-    tool_call::ToolCall,
+    policy_revision::PolicyRevision, principal::Principal, remembered_approval::Standing, run::Run,
+    step::Step, tool_call::ToolCall,
 };
 
 use super::{
     Api, agent, approval, authority, chain, dead_letter, health, history,
-    openapi::{Object, Operation, Routes},
+    openapi::{Operation, Routes},
     outcome::Outcome,
-    overview, own_key, parts, policy,
+    overview, own_key, parts, policy, remembered,
     request::{Page, Where},
     run, tool_call, worker,
 };
@@ -39,11 +41,11 @@ fn health(routes: Routes) -> Routes {
     routes
         .get("/health", health::alive, |op| {
             op.named("health", "Whether the process answers")
-                .answers::<Object>(200, "It does")
+                .answers::<health::Health>(200, "It does")
         })
         .get("/ready", health::ready, |op| {
             op.named("ready", "Whether it is connected and takes messages")
-                .answers::<Object>(200, "It does")
+                .answers::<health::Health>(200, "It does")
         })
 }
 
@@ -64,20 +66,20 @@ fn of_runs(routes: Routes) -> Routes {
             op.named("showRun", "Where a run stands")
                 .by_any_key()
                 .query::<Where>()
-                .answers::<Object>(200, "The run")
+                .answers::<run::Shown>(200, "The run")
         })
         .post("/v1/runs/{run}/cancel", run::cancel, |op| {
             op.named("cancelRun", "End a run now")
                 .by(KeyRole::Submitter)
                 .query::<Where>()
-                .body::<run::CancelBody>()
+                .body_if_any::<run::CancelBody>()
                 .answers::<run::Answer>(200, "It has ended")
         })
         .post("/v1/runs/{run}/retry", run::retry, |op| {
             op.named("retryRun", "Begin a failed or cancelled run anew")
                 .by(KeyRole::Submitter)
                 .query::<Where>()
-                .body::<run::RetryBody>()
+                .body_if_any::<run::RetryBody>()
                 .answers::<run::Answer>(201, "The new run")
         })
         .get("/v1/runs/{run}/events", history::events, |op| {
@@ -87,7 +89,7 @@ fn of_runs(routes: Routes) -> Routes {
             op.named("checkChain", "Whether its hash chain holds")
                 .by_any_key()
                 .query::<Where>()
-                .answers::<Object>(200, "What was found")
+                .answers::<chain::ChainChecked>(200, "What was found")
         })
         .get("/v1/runs/{run}/tail", history::tail, |op| {
             op.named("tailRun", "Its events as they come")
@@ -115,15 +117,15 @@ fn of_agents(routes: Routes) -> Routes {
                 .by(KeyRole::Actor)
                 .query::<Where>()
                 .header("Idempotency-Key", IDEMPOTENCY, KEY)
-                .body::<agent::StepBody>()
-                .answers::<Object>(201, "The step")
+                .body_if_any::<agent::StepBody>()
+                .answers::<agent::StepOpened>(201, "The step")
         })
         .post("/v1/runs/{run}/complete", agent::complete, |op| {
             op.named("completeRun", "End an outside agent's run")
                 .by(KeyRole::Actor)
                 .query::<Where>()
-                .body::<agent::CompleteBody>()
-                .answers::<Object>(200, "It has ended")
+                .body_if_any::<agent::CompleteBody>()
+                .answers::<run::Answer>(200, "It has ended")
         })
         .post("/v1/steps/{step}/toolcalls", tool_call::ask, |op| {
             op.named("callTool", "Ask for one tool call of an open step")
@@ -158,16 +160,34 @@ fn of_approvals(routes: Routes) -> Routes {
             |op| {
                 op.named("approve", "Say yes, in the key's name")
                     .by(KeyRole::Approver)
-                    .body::<approval::ApproveBody>()
-                    .answers::<Object>(200, "It is counted")
+                    .body_if_any::<approval::ApproveBody>()
+                    .answers::<approval::Decided>(200, "It is counted")
             },
         )
         .post("/v1/approvals/{approval}/deny", approval::deny, |op| {
             op.named("deny", "Say no, in the key's name")
                 .by(KeyRole::Approver)
-                .body::<approval::DenyBody>()
-                .answers::<Object>(200, "It is denied")
+                .body_if_any::<approval::DenyBody>()
+                .answers::<approval::Decided>(200, "It is denied")
         })
+        .get("/v1/remembered-approvals", remembered::list, |op| {
+            let op = op.named(
+                "listRememberedApprovals",
+                "A page of approvals that hold, or held, for like calls",
+            );
+            listed::<authority::Listed, Standing>(op)
+        })
+        .post(
+            "/v1/remembered-approvals/{remembered}/revoke",
+            remembered::revoke,
+            |op| {
+                op.named("revokeRememberedApproval", "Ask about each call again")
+                    .by(KeyRole::Approver)
+                    .query::<Where>()
+                    .body_if_any::<authority::WhyBody>()
+                    .answers::<RememberedApproval>(200, "It holds no longer")
+            },
+        )
 }
 
 fn of_authority(routes: Routes) -> Routes {
@@ -181,7 +201,7 @@ fn of_authority(routes: Routes) -> Routes {
                 .by(KeyRole::Admin)
                 .query::<Where>()
                 .body::<authority::GrantBody>()
-                .answers::<Object>(201, "The token")
+                .answers::<authority::TokenChanged>(201, "The token")
         })
         .get("/v1/capabilities/{token}", authority::capability, |op| {
             op.named("showCapability", "One capability token")
@@ -193,8 +213,8 @@ fn of_authority(routes: Routes) -> Routes {
             op.named("revokeCapability", "Revoke a token and all its descendants")
                 .by(KeyRole::Admin)
                 .query::<Where>()
-                .body::<authority::WhyBody>()
-                .answers::<Object>(200, "It is revoked")
+                .body_if_any::<authority::WhyBody>()
+                .answers::<authority::TokenChanged>(200, "It is revoked")
         })
         .get("/v1/principals", authority::principals, |op| {
             let op = op.named("listPrincipals", "A page of principals");
@@ -205,7 +225,7 @@ fn of_authority(routes: Routes) -> Routes {
                 .by(KeyRole::Admin)
                 .query::<Where>()
                 .body::<authority::RegisterBody>()
-                .answers::<Object>(201, "It is known")
+                .answers::<authority::PrincipalChanged>(201, "It is known")
         })
         .post(
             "/v1/principals/{principal}/quarantine",
@@ -215,7 +235,7 @@ fn of_authority(routes: Routes) -> Routes {
                     .by(KeyRole::Admin)
                     .query::<Where>()
                     .body::<authority::QuarantineBody>()
-                    .answers::<Object>(200, "It is quarantined")
+                    .answers::<authority::PrincipalChanged>(200, "It is quarantined")
             },
         )
         .post(
@@ -225,8 +245,8 @@ fn of_authority(routes: Routes) -> Routes {
                 op.named("releasePrincipal", "Lift a quarantine")
                     .by(KeyRole::Admin)
                     .query::<Where>()
-                    .body::<authority::WhyBody>()
-                    .answers::<Object>(200, "It is lifted")
+                    .body_if_any::<authority::WhyBody>()
+                    .answers::<authority::PrincipalChanged>(200, "It is lifted")
             },
         )
 }
@@ -236,26 +256,26 @@ fn of_policy(routes: Routes) -> Routes {
         .get("/v1/policy", policy::active, |op| {
             op.named("showPolicy", "The active policy document")
                 .by_any_key()
-                .answers::<Object>(200, "The document")
+                .answers::<ActivePolicy>(200, "The document")
         })
         .post("/v1/policy", policy::apply, |op| {
             op.named("applyPolicy", "Make a document the active one")
                 .by(KeyRole::Admin)
                 .body::<policy::DocumentBody>()
-                .answers::<Object>(200, "It is active")
+                .answers::<policy::PolicyApplied>(200, "It is active")
         })
         .post("/v1/policy/validate", policy::check, |op| {
             op.named("validatePolicy", "Check a document")
                 .by_any_key()
                 .body::<policy::DocumentBody>()
-                .answers::<Object>(200, "What is wrong with it, if anything")
+                .answers::<Verdict>(200, "What is wrong with it, if anything")
         })
         .post("/v1/policy/explain", policy::explain, |op| {
             op.named("explainPolicy", "What the gate would say of a run")
                 .by_any_key()
                 .query::<Where>()
                 .body::<policy::ExplainBody>()
-                .answers::<Object>(200, "Call by call, check by check")
+                .answers::<RunExplanation>(200, "Call by call, check by check")
         })
         .get("/v1/policy/revisions", policy::revisions, |op| {
             let op = op.named(
@@ -276,13 +296,13 @@ fn of_fleet(routes: Routes) -> Routes {
         .get("/v1/key", own_key::show, |op| {
             op.named("showKey", "What the key of the request is good for")
                 .by_any_key()
-                .answers::<Object>(200, "Its name, roles and workspace")
+                .answers::<own_key::OwnKey>(200, "Its name, roles and workspace")
         })
         .get("/v1/overview", overview::show, |op| {
             op.named("showOverview", "How the fleet does at a glance")
                 .by_any_key()
                 .query::<overview::Asks>()
-                .answers::<Object>(200, "Counts that are bounded, and say so")
+                .answers::<overview::Overview>(200, "Counts that are bounded, and say so")
         })
         .get("/v1/dead-letters", dead_letter::list, |op| {
             let op = op.named(
@@ -294,7 +314,7 @@ fn of_fleet(routes: Routes) -> Routes {
         .get("/v1/dead-letters/{sequence}", dead_letter::show, |op| {
             op.named("showDeadLetter", "One of them")
                 .by_any_key()
-                .answers::<Object>(200, "The message")
+                .answers::<dead_letter::Shown>(200, "The message")
         })
         .post(
             "/v1/dead-letters/{sequence}/replay",
@@ -302,7 +322,7 @@ fn of_fleet(routes: Routes) -> Routes {
             |op| {
                 op.named("replayDeadLetter", "Send it again")
                     .by(KeyRole::Admin)
-                    .answers::<Object>(200, "It was accepted")
+                    .answers::<run::Answer>(200, "It was accepted")
             },
         )
         .get("/v1/workers", worker::list, |op| {
@@ -311,7 +331,7 @@ fn of_fleet(routes: Routes) -> Routes {
                 "The workers, as they last said of themselves",
             )
             .by_any_key()
-            .answers::<Object>(200, "All of them")
+            .answers::<Page<Sighting>>(200, "All of them")
         })
 }
 

@@ -12,7 +12,7 @@ use gatewright_schemas::{Command, KeyRole, Lane, Reply, RunId, RunStatus, Worksp
 use gatewright_store::run::{self, Filter, Run};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Api,
@@ -29,9 +29,9 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
     workspace: Option<WorkspaceId>,
-    /// Words separated by commas.
+    /// Words separated by commas; none are all.
     #[schemars(regex(
-        pattern = r"^(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected)(,(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected))*$"
+        pattern = r"^((queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected)(,(queued|running|waiting_approval|waiting_actor|succeeded|failed|cancelled|rejected))*)?$"
     ))]
     status: Option<String>,
     zone: Option<Zone>,
@@ -124,11 +124,9 @@ pub(super) async fn list(
     query: Asked<Listed>,
 ) -> Result<Json<Page<Run>>, Problem> {
     let query = asked(query)?;
-    let words = query.status.as_deref().unwrap_or_default().split(',');
-    let statuses: Result<Vec<RunStatus>, _> = words
-        .filter(|word| !word.is_empty())
-        .map(str::parse)
-        .collect();
+    let words = query.status.as_deref().filter(|words| !words.is_empty());
+    let words = words.into_iter().flat_map(|words| words.split(','));
+    let statuses: Result<Vec<RunStatus>, _> = words.map(str::parse).collect();
     let limit = limit_of(query.limit)?;
     let mut filter = Filter {
         workspace: caller.workspace_or_all(query.workspace)?,
@@ -151,28 +149,51 @@ pub(super) async fn list(
     Ok(Json(found))
 }
 
+/// A run as it is shown.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "RunShown")]
+pub(super) enum Shown {
+    /// All that is known of it.
+    Whole(Box<Run>),
+    /// Where it stands, while the read tables do not have it yet.
+    Brief {
+        workspace_id: WorkspaceId,
+        run_id: RunId,
+        status: Option<RunStatus>,
+        /// The sequence of its last commit.
+        last_sequence: u64,
+    },
+}
+
 /// A run: where it stands as the stream says, and all else as the read tables have it by now.
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(run): Path<String>,
     query: Asked<Where>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Shown>, Problem> {
     let workspace = caller.workspace(asked(query)?.workspace)?;
     let (run, last) = existing(&api, &workspace, &run).await?;
     let row = match api.options.store.get() {
         Some(store) => run::show(store, &workspace, &run).await?,
         None => None,
     };
-    let mut shown = match row.map(|row| json!(row)) {
-        Some(Value::Object(row)) => row,
-        _ => Map::new(),
-    };
-    shown.insert("workspace_id".into(), json!(workspace));
-    shown.insert("run_id".into(), json!(run));
-    shown.insert("status".into(), json!(last.status));
-    shown.insert("last_sequence".into(), json!(last.sequence));
-    Ok(Json(Value::Object(shown)))
+    Ok(Json(match row {
+        Some(mut row) => {
+            if let Some(status) = last.status {
+                status.as_str().clone_into(&mut row.status);
+            }
+            row.last_sequence = i64::try_from(last.sequence).unwrap_or(i64::MAX);
+            Shown::Whole(Box::new(row))
+        }
+        None => Shown::Brief {
+            workspace_id: workspace,
+            run_id: run,
+            status: last.status,
+            last_sequence: last.sequence,
+        },
+    }))
 }
 
 /// Ends a run now.
@@ -215,7 +236,11 @@ pub(super) struct Answer {
 }
 
 /// The dispatcher's answer; a refusal is a problem.
-fn answer(workspace: &WorkspaceId, reply: Reply, ok: StatusCode) -> Result<Response, Problem> {
+pub(super) fn answer(
+    workspace: &WorkspaceId,
+    reply: Reply,
+    ok: StatusCode,
+) -> Result<Response, Problem> {
     let (run_id, status, created) = accepted(reply)?;
     let answer = Answer {
         workspace_id: workspace.clone(),

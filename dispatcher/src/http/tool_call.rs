@@ -24,7 +24,7 @@ use super::{
     outcome::{Outcome, Until},
     prefer,
     problem::Problem,
-    request::{Body, accepted, existing, give, named, read},
+    request::{Body, created, existing, give, named, read},
 };
 
 /// A call as it is asked for.
@@ -80,7 +80,7 @@ pub(super) async fn ask(
         request_key: approved.clone().or(key),
     };
     let reply = give(&api, &caller, &workspace, &run, command).await?;
-    let (_, _, created) = accepted(reply).map_err(|problem| {
+    let (_, _, call): (_, _, ToolCallId) = created(reply).map_err(|problem| {
         let is_other = problem.reason_code() == Some(ReasonCode::RequestKeyConflict);
         if approved.is_some() && is_other {
             let detail = "the approval is of another call: it holds for the very tool, input, sandbox and policy that were asked for";
@@ -88,8 +88,6 @@ pub(super) async fn ask(
         }
         problem
     })?;
-    let call = created.and_then(|call| call.parse::<ToolCallId>().ok());
-    let call = call.ok_or_else(|| Problem::unavailable("the dispatcher named no call"))?;
     // Whoever comes with an approval waits for the decision too.
     let until = if approved.is_some() {
         Until::Ended

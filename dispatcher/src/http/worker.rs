@@ -4,21 +4,20 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use gatewright_bus::{clock, presence::Sighting};
-use serde_json::{Value, json};
 
-use super::{Api, caller::Caller, problem::Problem};
+use super::{Api, caller::Caller, problem::Problem, request::Page};
 
 /// Every worker that signed on, by name.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     _caller: Caller,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Page<Sighting>>, Problem> {
     let now = clock::now();
     let mut workers = api.fleet.list_workers().await?;
     workers.sort_by(|a, b| a.worker_id.cmp(&b.worker_id));
-    let workers: Vec<Sighting> = workers
+    let items = workers
         .into_iter()
         .map(|heartbeat| Sighting::at(now, heartbeat))
         .collect();
-    Ok(Json(json!({ "items": workers, "next": null })))
+    Ok(Json(Page { items, next: None }))
 }

@@ -1,12 +1,13 @@
 //! What is said of a document that is checked and not applied.
 
 use gatewright_schemas::{Digest, EnforcementMode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{DocumentFault, PolicyDocument, Position, ToolName};
 
 /// What is said of a document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Verdict {
     /// Whether it can be applied.
     pub valid: bool,

@@ -101,17 +101,15 @@ pub fn answer_approval(
     if let Some(fate) = progress.fate_of(approval_id) {
         return Err(Undecided::Answered(fate));
     }
+    let waiting = progress.waiting.as_ref().filter(|waiting| {
+        waiting.approved.is_none() && waiting.request.approval_id == *approval_id
+    });
+    let Some(waiting) = waiting else {
+        return Err(Undecided::NotWaiting);
+    };
     if progress.status.is_terminal() {
         return Err(Undecided::Ended);
     }
-    let waiting = match &progress.waiting {
-        Some(waiting)
-            if waiting.approved.is_none() && waiting.request.approval_id == *approval_id =>
-        {
-            waiting
-        }
-        _ => return Err(Undecided::NotWaiting),
-    };
     let request = waiting.request.clone();
     let is_over = bench.now >= request.expires_at;
     let approval_id = approval_id.clone();

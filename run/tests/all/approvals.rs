@@ -212,6 +212,9 @@ fn what_became_of_an_approval_is_known_after_the_runs_end() {
     story.append(cancelled);
     let late = story.answer_at(&id, says("ben", true), &rules, noon());
     assert_eq!(late.unwrap_err(), Undecided::Ended);
+    let never = id.as_str().replace(".a1", ".a9").parse().unwrap();
+    let unknown = story.answer_at(&never, says("ben", true), &rules, noon());
+    assert_eq!(unknown.unwrap_err(), Undecided::NotWaiting);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use gatewright_schemas::{
     WorkspaceId,
     event::{ApprovalQuestion, Likeness, SandboxProfileShown},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ pub struct ApprovalRow {
 }
 
 /// An entry of `approvals.votes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the columns are described where they are made, in `migrations/`"
@@ -73,7 +74,7 @@ pub struct VoteRow {
 }
 
 /// `approvals.asked`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,

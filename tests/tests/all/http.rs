@@ -189,7 +189,15 @@ async fn a_run_is_submitted_watched_cancelled_and_retried_over_http() {
     let rest = get(to, &path, &key).await.body;
     assert_eq!(rest["items"].as_array().unwrap().len(), 1, "{rest}");
     assert_eq!(rest["items"][0]["run_id"], "later");
-    for bad in ["limit=0", "limit=501", "status=odd", "colour=red"] {
+    let all = get(to, "/v1/runs?status=", &key).await.body;
+    assert_eq!(all, get(to, "/v1/runs", &key).await.body, "no state is any");
+    for bad in [
+        "limit=0",
+        "limit=501",
+        "status=odd",
+        "status=failed,",
+        "colour=red",
+    ] {
         let refused = get(to, &format!("/v1/runs?{bad}"), &key).await;
         assert_problem(&refused, 400);
     }

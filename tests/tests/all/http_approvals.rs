@@ -90,7 +90,7 @@ async fn a_run_is_approved_by_one_key_and_another_denied_and_the_names_are_the_k
     let never = ann
         .post("/v1/approvals/acme.yes.1.1.a9/approve", &json!({}))
         .await;
-    never.is_problem(409, None);
+    never.is_problem(404, Some("approval_not_found"));
     for missing in ["acme.missing.1.1.a1", "x", "acme.yes"] {
         ann.get(&format!("/v1/approvals/{missing}"))
             .await

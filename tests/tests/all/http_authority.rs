@@ -215,10 +215,18 @@ async fn a_policy_is_checked_applied_and_shown_over_http() {
             .await
             .is_problem(404, None);
     }
-    // Here nobody said what the tools are; the binary's own dispatcher knows.
-    vera.post("/v1/policy/explain", &json!({ "run": {} }))
-        .await
-        .is_problem(501, None);
+    let run = noop("asked", &Value::Null);
+    let explained = vera
+        .post("/v1/policy/explain", &json!({ "run": run }))
+        .await;
+    let gate = &explained.body["calls"][0]["tool_gate"];
+    assert_eq!(
+        gate["decision"]["reason_code"], "default_deny",
+        "{explained:?}"
+    );
+    let opened = json!({ "run": run, "document": policy::OPEN });
+    let opened = vera.post("/v1/policy/explain", &opened).await;
+    assert_eq!(opened.body["blocked"], false, "{opened:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
