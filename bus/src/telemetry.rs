@@ -149,28 +149,33 @@ impl Metrics {
             this.approvals.clone(),
         );
         registry.register(
+            "alive",
+            "1 while the role's loop comes round and its connection stands, as `/health` answers; else 0",
+            this.alive.clone(),
+        );
+        this.register_projectors();
+        this
+    }
+
+    fn register_projectors(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
             "projector_lag_commits",
             "Commits of the stream that are not in the read tables",
-            this.behind.clone(),
+            self.behind.clone(),
         );
         registry.register_with_unit(
             "projector_lag",
             "How long the oldest commit that was written last had been in the stream; 0 when nothing waits",
             Unit::Seconds,
-            this.late.clone(),
+            self.late.clone(),
         );
         registry.register_with_unit(
             "projector_looked_timestamp",
             "When this projector last compared the read tables with the stream, in Unix time; 0 when it never did, as while it stands by",
             Unit::Seconds,
-            this.looked.clone(),
+            self.looked.clone(),
         );
-        registry.register(
-            "alive",
-            "1 while the role's loop comes round and its connection stands, as `/health` answers; else 0",
-            this.alive.clone(),
-        );
-        this
     }
 }
 

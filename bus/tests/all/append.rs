@@ -135,7 +135,7 @@ async fn answered<T>(ask: impl AsyncFn() -> Result<T, LoadError>) -> T {
     loop {
         match ask().await {
             Err(LoadError::Unavailable { .. }) => {
-                tokio::time::sleep(Duration::from_millis(50)).await
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             answer => return answer.unwrap(),
         }
