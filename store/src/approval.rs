@@ -60,6 +60,8 @@ macro_rules! select_approvals {
     };
 }
 
+// Of one workspace: a part of the one index that has this order, as in `dead_letter.rs`.
+
 /// A place in a list of approvals: behind the approval of this id that expires, or was asked for, at this time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -85,8 +87,8 @@ pub async fn waiting(
     let page = match workspace {
         Some(workspace) => {
             select_approvals!(
-                "where status = 'waiting' and workspace_id = $1 and (expires_at, approval_id) > ($2, $3)
-                 order by expires_at, approval_id limit $4",
+                "where status = 'waiting' and (workspace_id, expires_at, approval_id) > ($1, $2, $3) and workspace_id <= $1
+                 order by workspace_id, expires_at, approval_id limit $4",
                 workspace.as_str(),
                 at,
                 approval,
@@ -172,13 +174,13 @@ pub async fn list(
     let page = match workspace {
         Some(workspace) => {
             select_approvals!(
-                "where workspace_id = $1 and (requested_at, approval_id) < ($2, $3)
-                 order by requested_at desc, approval_id desc limit $4",
-                workspace.as_str(),
-                at,
-                approval,
-                limit
-            )
+            "where (workspace_id, requested_at, approval_id) < ($1, $2, $3) and workspace_id >= $1
+                 order by workspace_id desc, requested_at desc, approval_id desc limit $4",
+            workspace.as_str(),
+            at,
+            approval,
+            limit
+        )
             .fetch_all(&store.pool)
             .await
         }

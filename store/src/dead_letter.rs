@@ -41,6 +41,9 @@ macro_rules! select_dead_letters {
     };
 }
 
+// Of one workspace: a part of the one index that has this order. By `=` and the second column's order Postgres would take an index of that
+// column alone where the workspace has many rows, and read all that others have had since.
+
 /// The dead letters before `before` (`i64::MAX` for the first page), the latest first; of one workspace where one is given.
 pub async fn list(
     store: &Store,
@@ -52,7 +55,8 @@ pub async fn list(
     let page = match workspace {
         Some(workspace) => {
             select_dead_letters!(
-                "where workspace_id = $1 and sequence < $2 order by sequence desc limit $3",
+                "where (workspace_id, sequence) < ($1, $2) and workspace_id >= $1
+                 order by workspace_id desc, sequence desc limit $3",
                 workspace.as_str(),
                 before,
                 limit

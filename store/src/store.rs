@@ -12,6 +12,14 @@ use crate::error::is_transient;
 /// The oldest Postgres that the tables and queries are written for.
 pub const MIN_SERVER: u32 = 15;
 
+/// Every query of the pool reads a page in the order of an index, and Postgres is kept to that.
+/// After five times it would else plan without knowing of which workspace, or of how many rows; and it would sort all of a run
+/// that it takes for a short one.
+const ONE_PAGE_AT_A_TIME: [(&str, &str); 2] = [
+    ("plan_cache_mode", "force_custom_plan"),
+    ("enable_bitmapscan", "off"),
+];
+
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -140,7 +148,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
-            .connect_lazy_with(connect_options.clone());
+            .connect_lazy_with(connect_options.clone().options(ONE_PAGE_AT_A_TIME));
         Ok(Self {
             pool,
             connect_options,

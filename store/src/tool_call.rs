@@ -51,11 +51,14 @@ pub async fn of_run(
             c.approval_id, encode(c.input_digest, 'hex') as input_digest,
             i.data::text as invoked, o.data::text as ended,
             c.invocations, c.executions, c.duration_us, c.requested_at, c.started_at, c.ended_at, c.error
-         from tool_calls c
-         left join events i on i.workspace_id = c.workspace_id and i.run_id = c.run_id and i.seq = c.invoked_seq
-         left join events o on o.workspace_id = c.workspace_id and o.run_id = c.run_id and o.seq = c.ended_seq
-         where c.workspace_id = $1 and c.run_id = $2 and (c.step_number, c.call_number) > ($3, $4)
-         order by c.step_number, c.call_number limit $5"#,
+         from (select * from tool_calls
+            where workspace_id = $1 and run_id = $2 and (step_number, call_number) > ($3, $4)
+            order by step_number, call_number limit $5) as c
+         left join lateral (select data from events
+            where workspace_id = c.workspace_id and run_id = c.run_id and seq = c.invoked_seq limit 1) as i on true
+         left join lateral (select data from events
+            where workspace_id = c.workspace_id and run_id = c.run_id and seq = c.ended_seq limit 1) as o on true
+         order by c.step_number, c.call_number"#,
         workspace.as_str(),
         run.as_str(),
         after.0,

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, path::Path, time::Instant};
 use serde_json::Value;
 use sqlx::{Column as _, Executor as _, Row as _, TypeInfo as _};
 
-use crate::server::{Server, execute};
+use crate::{
+    seed,
+    server::{Server, execute},
+};
 
 /// Something in every table that a panel looks at, within the last hour.
 const ROWS: &str = "
@@ -41,32 +44,6 @@ const ROWS: &str = "
     values (1, 1, now(), 'acme', 'submission_invalid', 'd', 's', 'no');
     insert into projection_checkpoint (name, stream_created_at, last_sequence, last_event_id, last_stored_at, stream_last_sequence, written_at)
     values ('events', now(), 1, 'e', now(), 2, now());";
-
-/// A million runs within thirty days, each with an answer of the gate, and what else there is with so many.
-const MILLION: &str = "
-    insert into runs (created_sequence, last_sequence, last_seq, created_at, moved_at, ended_at, attempt, succeeded_calls,
-        failed_calls, denied_calls, workspace_id, run_id, status, zone, lane)
-    select n, n, 1, at, at, case when n < 999000 then at + interval '2 seconds' end, 1, 1, 0, 0, 'w' || n % 10, 'r' || n,
-        case when n >= 999000 then 'queued' when n % 50 = 0 then 'failed' else 'succeeded' end, 'sandbox', 'background'
-    from generate_series(1, 1000000) as n
-    cross join lateral (select now() - (1000000 - n) * interval '2.592 seconds') as t (at);
-    insert into policy_decisions (decided_at, seq, policy_revision, blocked, workspace_id, run_id, tool_call_id, category, decision,
-        reason_code, enforcement_mode, zone, tool_name, reason)
-    select created_at, 1, 1, created_sequence % 20 = 0, workspace_id, run_id, 'c', 'tool',
-        case when created_sequence % 20 = 0 then 'deny' else 'allow' end,
-        'reason_' || created_sequence % 60 / 20, 'enforce', 'sandbox', 'runtime.noop', 'because'
-    from runs;
-    insert into approvals (requested_at, expires_at, decided_at, requested_seq, workspace_id, run_id, approval_id, tool_call_id,
-        status, question, tool_name, definition_digest, input_digest, input)
-    select created_at, created_at + interval '1 day', case when created_sequence < 999000 then created_at + interval '1 minute' end, 1,
-        workspace_id, run_id, 'a', 'c', case when created_sequence < 999000 then 'approved' else 'waiting' end, 'make_the_call', 'pay',
-        '', '', '{}'
-    from runs where created_sequence % 10 = 0;
-    insert into egress_requests (requested_at, step_number, call_number, hop, requests, workspace_id, run_id, tool_call_id, status, host)
-    select created_at, 1, 1, 0, 1, workspace_id, run_id, 'c', 'allowed', 'h' || created_sequence % 40 from runs where created_sequence % 2 = 0;
-    insert into projection_checkpoint (name, stream_created_at, last_sequence, last_event_id, last_stored_at, stream_last_sequence, written_at)
-    values ('events', now(), 1, 'e', now(), 2, now());
-    select brin_summarize_new_values('runs_by_creation');";
 
 /// Tables of so many rows are never read from end to end.
 const LARGE: [&str; 4] = ["runs", "policy_decisions", "approvals", "egress_requests"];
@@ -133,16 +110,14 @@ async fn every_panel_shows_what_there_is() {
     }
 }
 
-/// Prints how long each panel takes: `cargo nextest run -p gatewright-store --run-ignored only --no-capture million`.
+/// Prints how long each panel takes: `cargo nextest run -p gatewright-store --run-ignored only --no-capture no_panel`.
 #[tokio::test]
 #[ignore = "makes a million runs, which takes a minute"]
 async fn no_panel_reads_a_table_of_a_million_runs_from_end_to_end() {
     let server = Server::start().await;
     let _store = server.database("million").await;
     let mut owner = server.connection("million").await;
-    execute(&mut owner, MILLION).await.unwrap();
-    // As autovacuum does, which has had no time to.
-    execute(&mut owner, "vacuum analyze").await.unwrap();
+    seed::runs(&mut owner, 1_000_000).await;
     let mut connection = server.dashboard("million").await;
     for (name, board) in dashboards() {
         for panel in board["panels"].as_array().unwrap() {

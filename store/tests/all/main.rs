@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod aside;
+mod asked;
 mod dashboards;
 mod grafana;
 mod migrations;
 mod old_server;
+mod plans;
+mod seed;
 mod server;
 mod writing;
