@@ -157,11 +157,11 @@ async fn asked_within_bounds(
     let log = server.postgres.log_path();
     let begin = std::fs::read_to_string(&log).unwrap().len();
     let store = watched(server, database, setting).await;
-    let mut asker = Asker {
+    let mut questions = Asker {
         times: 1,
         answered: Vec::new(),
     };
-    asker
+    questions
         .everything(&store, runs, now(server, database).await)
         .await;
     store.close().await;
@@ -169,11 +169,11 @@ async fn asked_within_bounds(
     done.retain(|(query, _)| query != "show server_encoding");
     assert_eq!(
         done.len(),
-        asker.answered.len(),
+        questions.answered.len(),
         "a query for each question"
     );
     let (mut asked, mut wrong) = (BTreeSet::new(), Vec::new());
-    for (question, (query, plan)) in asker.answered.iter().zip(done) {
+    for (question, (query, plan)) in questions.answered.iter().zip(done) {
         let mut found = Vec::new();
         scans(&plan, &mut found);
         // Those at the very same time, and the one that tells that a group is over.
@@ -247,13 +247,13 @@ async fn what_each_question_takes_over_a_million_runs() {
     seed::runs(&mut owner, RUNS).await;
     seed::parts(&mut owner, RUNS).await;
     let now = now(&server, "million").await;
-    let mut asker = Asker {
+    let mut questions = Asker {
         times: TIMES,
         answered: Vec::new(),
     };
-    asker.everything(&store, RUNS, now).await;
+    questions.everything(&store, RUNS, now).await;
     let mut pages: BTreeMap<&str, Vec<(Duration, Duration, &str)>> = BTreeMap::new();
-    for one in &asker.answered {
+    for one in &questions.answered {
         let mut took = one.took.clone();
         took.sort();
         let (median, worst) = (took[TIMES / 2], took[TIMES - 1]);
