@@ -12,12 +12,13 @@ use crate::error::is_transient;
 /// The oldest Postgres that the tables and queries are written for.
 pub const MIN_SERVER: u32 = 15;
 
-/// Every query of the pool reads a page in the order of an index, and Postgres is kept to that.
-/// After five times it would else plan without knowing of which workspace, or of how many rows; and it would sort all of a run
-/// that it takes for a short one.
-const ONE_PAGE_AT_A_TIME: [(&str, &str); 2] = [
+/// Every query of the pool reads a page in the order of an index, and Postgres is kept to that. It knows neither how rare the state is
+/// that is asked for, nor how many rows a run has: it would sort all that it takes for few, read a table of a million runs from end to
+/// end for a lane that few are in, and after five times plan without knowing of which workspace.
+const ONE_PAGE_AT_A_TIME: [(&str, &str); 3] = [
     ("plan_cache_mode", "force_custom_plan"),
     ("enable_bitmapscan", "off"),
+    ("enable_seqscan", "off"),
 ];
 
 /// How to connect.

@@ -216,7 +216,8 @@ impl Asker {
                 let place = place.as_ref();
                 let told = format!(" of {of:?} from {place:?}");
                 let ask = async || approval::waiting(store, of, place, PAGE).await;
-                self.ask(by, format!("waiting{told}"), PAGE, ask).await;
+                // Where few wait at all, all of them may be looked at.
+                self.ask(by, format!("waiting{told}"), 1_001_u64, ask).await;
                 let ask = async || approval::list(store, of, place, PAGE).await;
                 self.ask(by, format!("list{told}"), PAGE, ask).await;
             }

@@ -98,9 +98,8 @@ fn logged(log: &str) -> Vec<(String, Value)> {
 }
 
 /// A store whose server writes down what it did for each query.
-async fn watched(server: &Server, database: &str, setting: &str) -> Store {
+async fn watched(server: &Server, database: &str) -> Store {
     let settings = [
-        setting,
         "session_preload_libraries=auto_explain",
         "auto_explain.log_min_duration=0",
         "auto_explain.log_analyze=on",
@@ -135,8 +134,7 @@ async fn no_query_reads_a_large_table_from_end_to_end_or_more_rows_than_it_is_bo
         assert!(whole.is_none(), "{query}\nis planned with {found:#?}");
     }
 
-    // Where tables are small Postgres reads the whole of one rather than an index; whether it has to shows when it may not.
-    let asked = asked_within_bounds(&server, "plans", MANY, "enable_seqscan=off").await;
+    let asked = asked_within_bounds(&server, "plans", MANY).await;
     let forgotten: Vec<&String> = all
         .iter()
         .filter(|query| is_question(query) && !asked.contains(*query))
@@ -148,15 +146,10 @@ async fn no_query_reads_a_large_table_from_end_to_end_or_more_rows_than_it_is_bo
 }
 
 /// Asks everything, and looks at what the server did; answers with the queries that were asked.
-async fn asked_within_bounds(
-    server: &Server,
-    database: &str,
-    runs: u32,
-    setting: &str,
-) -> BTreeSet<String> {
+async fn asked_within_bounds(server: &Server, database: &str, runs: u32) -> BTreeSet<String> {
     let log = server.postgres.log_path();
     let begin = std::fs::read_to_string(&log).unwrap().len();
-    let store = watched(server, database, setting).await;
+    let store = watched(server, database).await;
     let mut questions = Asker {
         times: 1,
         answered: Vec::new(),
@@ -271,5 +264,5 @@ async fn what_each_question_takes_over_a_million_runs() {
             println!("{:>8.1} {:>8.1}  {question}", ms(median), ms(worst));
         }
     }
-    asked_within_bounds(&server, "million", RUNS, "enable_seqscan=on").await;
+    asked_within_bounds(&server, "million", RUNS).await;
 }
