@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use gatewright_schemas::{EventType, KeyRole, RunStatus};
+use gatewright_schemas::{Command, EventType, KeyRole, RunStatus};
 use gatewright_store::run::Filter;
 use gatewright_tests::{Fleetlet, browser::Browser, eventually, http, http::Client, policy, run};
 use serde_json::{Value, json};
@@ -60,11 +60,30 @@ impl Stage {
         self.browser.shows(name).await;
     }
 
+    /// Waits for a button of this name, and presses it.
+    async fn press_button(&self, name: &str) {
+        let button = format!(
+            "[...document.querySelectorAll('button')].find(b => b.innerText === {} && !b.disabled)",
+            json!(name)
+        );
+        self.browser.until(&button).await;
+        self.browser.run(&format!("{button}.click()")).await;
+    }
+
     /// Goes to another page, as by its link.
     async fn go(&self, hash: &str) {
         self.browser
             .run(&format!("location.hash = {}", json!(hash)))
             .await;
+    }
+
+    /// The browser logged that the server refused what was not valid, and nothing else failed.
+    async fn was_refused_and_is_clean(&self) {
+        let mut complaints = self.browser.complaints().await;
+        assert!(!complaints.is_empty());
+        complaints.retain(|line| !line.contains("status of 422"));
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        self.is_clean().await;
     }
 
     /// Nothing failed in the page, and its policy had nothing to stop.
@@ -417,6 +436,121 @@ async fn runs_are_filtered_by_the_address_and_one_is_followed_live_to_its_end() 
     browser.run("[...document.querySelectorAll('button')].find(b => b.innerText.includes('hash chain')).click()").await;
     browser.shows("The hash chain holds").await;
     stage.is_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_cancelled_at_the_second_click_and_begun_anew() {
+    let Some(stage) = Stage::set().await else {
+        return;
+    };
+    let (fleet, browser) = (&stage.fleet, &stage.browser);
+    fleet
+        .accepted(&echo("slow", "t", &json!({ "delay_ms": 60_000 })))
+        .await;
+    fleet.sees(&run("slow"), EventType::ToolInvoked).await;
+    stage.sign_in("sam", KeyRole::Submitter).await;
+    stage.go("#/runs/acme/slow").await;
+    stage.press_button("Cancel").await;
+    browser.shows("Really cancel").await;
+    let types = fleet.types(&run("slow")).await;
+    assert!(!types.contains(&"run.cancelled"), "{types:?}");
+    stage.press_button("Really cancel").await;
+    browser.shows("It is cancelled.").await;
+    assert_eq!(fleet.ended(&run("slow")).await, RunStatus::Cancelled);
+    let told = fleet
+        .the_event(&run("slow"), EventType::RunCancelled)
+        .await
+        .data;
+    assert_eq!(told["by"], "sam", "{told}");
+
+    stage.press_button("Try again").await;
+    browser.shows("It begins anew as").await;
+    browser.click(".notice.good a").await;
+    browser.shows("Again for").await;
+    let address = browser.run("return location.hash").await;
+    let again = address.as_str().unwrap().rsplit('/').next().unwrap();
+    let again = run(again);
+    assert_ne!(again, run("slow"));
+    fleet.sees(&again, EventType::ToolInvoked).await;
+    stage.is_clean().await;
+    fleet
+        .command(&again, Command::Cancel { reason: None })
+        .await;
+    fleet.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_the_policy_explains_a_run_and_submits_nothing() {
+    let Some(stage) = Stage::set().await else {
+        return;
+    };
+    let browser = &stage.browser;
+    stage.sign_in("vic", KeyRole::Viewer).await;
+    stage.go("#/policy").await;
+    browser.shows("What would the gate say?").await;
+    let calls = json!([{ "tool": "runtime.echo", "input": { "say": HOSTILE } }, { "tool": "no.such.tool" }]);
+    let asked = json!({ "run_id": "asked", "input": { "runtime": { "steps": [{ "tool_calls": calls }] } } });
+    for (text, shown) in [
+        ("{".to_owned(), ["This is no JSON", ""]),
+        (
+            "{\"lane\": 1}".to_owned(),
+            ["not a run that could be submitted", "/lane"],
+        ),
+        (asked.to_string(), ["would be made", "would be blocked"]),
+    ] {
+        let set = format!("document.getElementById('run').value = {}", json!(text));
+        browser.run(&set).await;
+        stage.press_button("Explain").await;
+        for shown in shown {
+            browser.shows(shown).await;
+        }
+    }
+    browser.shows("tool_not_found").await;
+    stage.was_refused_and_is_clean().await;
+    let vic = stage.client("vic", KeyRole::Viewer).await;
+    vic.get("/v1/runs/asked").await.is_problem(404, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_sent_again_and_refused_again_says_why() {
+    let Some(stage) = Stage::set().await else {
+        return;
+    };
+    let browser = &stage.browser;
+    let admin = stage.client("adam", KeyRole::Admin).await;
+    admin
+        .post("/v1/runs", &json!({ "lane": 1, "title": HOSTILE }))
+        .await
+        .is_problem(422, Some("submission_invalid"));
+    stage.sign_in("adam", KeyRole::Admin).await;
+    stage.go("#/dead-letters").await;
+    eventually("the letter is shown", SOON, async || {
+        // The list is not followed: a person would open it again.
+        browser.run("location.reload()").await;
+        browser.shows("Dead letters").await;
+        let text = browser.text().await;
+        if text.contains("submission_invalid") {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await;
+    browser.shows("/lane").await;
+    stage.press_button("Send it again").await;
+    browser
+        .until("document.querySelector('.card .notice')")
+        .await;
+    let refused =
+        "document.querySelector('.card .notice').innerText.includes('submission_invalid')";
+    browser.until(refused).await;
+    eventually("it was put aside once more", SOON, async || {
+        let page = admin.get("/v1/dead-letters").await.body;
+        let count = page["items"].as_array().map_or(0, Vec::len);
+        (count == 2).then_some(()).ok_or(page.to_string())
+    })
+    .await;
+    stage.was_refused_and_is_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
