@@ -17,6 +17,8 @@
 //!    Therefore both answers of point 4 mean the same thing here.
 //! 6. One append of a run at a time: a writer waits for the answer before it decides the next commit.
 
+use std::time::SystemTime;
+
 use async_nats::{
     HeaderMap,
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
@@ -28,8 +30,9 @@ use async_nats::{
 use bytes::Bytes;
 use gatewright_run::Sealed;
 use gatewright_schemas::{Commit, Gate, RunStatus};
+use gatewright_traces::{Kind, Place, Span};
 
-use crate::{Fleet, names::EventSubject, retry::Retry, telemetry};
+use crate::{Fleet, names::EventSubject, retry::Retry, telemetry, trace};
 
 mod group;
 pub use group::GroupCommit;
@@ -92,7 +95,9 @@ impl Fleet {
     ///
     /// Goes on until it is known whether the commit is stored; a caller that cannot wait drops the future and treats the run as fenced.
     pub async fn append(&self, sealed: &Sealed, fence: u64) -> Result<u64, AppendError> {
-        self.append_commit(&sealed.commit, sealed.gate, Some(sealed.status), fence)
+        let status = Some(sealed.status);
+        let place = trace::of_run(&sealed.state).current();
+        self.append_commit(&sealed.commit, sealed.gate, status, fence, Some(place))
             .await
     }
 
@@ -103,7 +108,8 @@ impl Fleet {
         gate: Gate,
         fence: u64,
     ) -> Result<u64, AppendError> {
-        self.append_commit(commit, gate, None, fence).await
+        self.append_commit(commit, gate, None, fence, Place::current())
+            .await
     }
 
     async fn append_commit(
@@ -112,6 +118,23 @@ impl Fleet {
         gate: Gate,
         status: Option<RunStatus>,
         fence: u64,
+        place: Option<Place>,
+    ) -> Result<u64, AppendError> {
+        let span = place.map(|place| Append::begin(&place, self, commit, gate, status));
+        let appended = self.store(commit, gate, status, fence, span.as_ref()).await;
+        if let (Some(span), Err(error)) = (&span, &appended) {
+            span.failed(error);
+        }
+        appended
+    }
+
+    async fn store(
+        &self,
+        commit: &Commit,
+        gate: Gate,
+        status: Option<RunStatus>,
+        fence: u64,
+        span: Option<&Append>,
     ) -> Result<u64, AppendError> {
         let subject = self.names.event(&EventSubject {
             workspace_id: commit.workspace_id.clone(),
@@ -125,6 +148,9 @@ impl Fleet {
         headers.insert(NATS_MESSAGE_ID, commit.commit_id.as_str());
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, fence.to_string());
         headers.insert(FENCE_FILTER, history.as_str());
+        if let Some(span) = span {
+            trace::put(&mut headers, &span.0.place());
+        }
         let outgoing = Outgoing {
             subject,
             headers,
@@ -211,6 +237,46 @@ impl Fleet {
                 None
             }
         }
+    }
+}
+
+/// The span of an append, from which the message says that it comes.
+struct Append(Span);
+
+impl Append {
+    fn begin(
+        place: &Place,
+        fleet: &Fleet,
+        commit: &Commit,
+        gate: Gate,
+        status: Option<RunStatus>,
+    ) -> Self {
+        let span = Span::begin_at(place, Kind::Producer, "append EVENTS", SystemTime::now());
+        if span.is_recorded() {
+            span.set("messaging.system", "nats");
+            span.set("messaging.operation.name", "append");
+            span.set("messaging.operation.type", "send");
+            span.set("messaging.destination.name", fleet.names.events());
+            span.set("messaging.message.id", commit.commit_id.to_string());
+            span.set("gatewright.workspace_id", commit.workspace_id.to_string());
+            span.set("gatewright.run_id", commit.run_id.to_string());
+            span.set("gatewright.gate", gate.as_str());
+            if let Some(status) = status {
+                span.set("gatewright.run.status", status.as_str());
+            }
+            let types = commit.events.iter().map(|event| event.event_type.as_str());
+            span.set("gatewright.events", types.collect::<Vec<_>>().join(" "));
+        }
+        Self(span)
+    }
+
+    fn failed(&self, error: &AppendError) {
+        self.0.failed(match error {
+            AppendError::Fenced { .. } => "fenced",
+            AppendError::NotPermitted { .. } => "not_permitted",
+            AppendError::Refused { .. } => "refused",
+            AppendError::Encoding(_) => "encoding",
+        });
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::{
-    HeaderMap,
     header::{NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET},
     jetstream::{
         AckKind, Message,
@@ -12,12 +11,14 @@ use async_nats::{
 };
 use futures::{Stream, StreamExt as _};
 use gatewright_schemas::{
-    CommandMessage, DeadLetter, Reply, RunId, Timestamp, WorkspaceId, command::REPLY_TO,
+    CommandMessage, DeadLetter, Reply, RunId, Timestamp, TraceContext, WorkspaceId,
+    command::REPLY_TO,
 };
 
 use crate::{
     Fleet,
     layout::{LayoutError, unavailable, unavailable_boxed},
+    trace,
 };
 
 /// A dead letter's bytes at most, well below what a server takes; a larger one is kept in part.
@@ -34,6 +35,8 @@ pub struct Intake {
     pub delivered: i64,
     /// When the server stored it.
     pub stored_at: Timestamp,
+    /// Where in a trace its sender was; none where it said nothing that can be read.
+    pub trace: Option<TraceContext>,
     /// What it is, by its subject.
     pub kind: IntakeKind,
 }
@@ -76,6 +79,7 @@ impl Fleet {
                 (info.stream_sequence, info.delivered, info.published.into());
             let kind = kind_of(names.prefix(), &message.subject);
             Ok(Intake {
+                trace: trace::read(message.headers.as_ref()),
                 message,
                 sequence,
                 delivered,
@@ -132,7 +136,7 @@ impl Fleet {
         due: Timestamp,
         command: &CommandMessage,
     ) {
-        let mut headers = HeaderMap::new();
+        let mut headers = trace::headers();
         // The server reads whole seconds and fires late rather than early.
         let due = due.plus(Duration::from_millis(999));
         let seconds = due.to_string().chars().take(19).collect::<String>();
@@ -152,13 +156,13 @@ impl Fleet {
         let subject = self.names.command(workspace, run);
         // Nothing of it is ever too large; what a server refuses all the same is in the log.
         let _ = self
-            .publish_until_stored(&subject, HeaderMap::new(), payload.into())
+            .publish_until_stored(&subject, trace::headers(), payload.into())
             .await;
     }
 
     /// Keeps a message that could not be worked on, once.
     pub async fn bury(&self, workspace: &WorkspaceId, letter: &DeadLetter, id: &str) {
-        let mut headers = HeaderMap::new();
+        let mut headers = trace::headers();
         headers.insert(NATS_MESSAGE_ID, id);
         let subject = self.names.dead(workspace);
         let most = MAX_LETTER.min(self.client.max_payload() / 2);

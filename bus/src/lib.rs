@@ -11,6 +11,7 @@
 //! - [`keys`] keeps who may use the HTTP API, by what key.
 //! - [`layout`] creates and checks streams, consumers and buckets.
 //! - [`permissions`] says what each role may publish and hear, and [`server_config`] tells the server.
+//! - [`trace`] puts into messages' headers where in a trace they were written, and reads it there.
 //! - [`telemetry`] is what the roles measure of themselves.
 //! - [`service`] asks a service of somebody else's.
 //! - [`retry`] is how everything that may be tried again is tried again.
@@ -49,6 +50,7 @@ pub mod service;
 pub mod tail;
 pub mod telemetry;
 mod tls;
+pub mod trace;
 pub mod vault;
 mod watched;
 

@@ -10,9 +10,9 @@ use async_nats::{
     },
 };
 use gatewright_run::{RunState, Unevolved};
-use gatewright_schemas::{Commit, RunId, StoredCommit, Timestamp, WorkspaceId};
+use gatewright_schemas::{Commit, RunId, StoredCommit, Timestamp, TraceParent, WorkspaceId};
 
-use crate::{Fleet, Names, backward, pages::From, retry::Retry};
+use crate::{Fleet, Names, backward, pages::From, retry::Retry, trace};
 
 /// Messages asked for at a time; the server's own limit is 1,000.
 const BATCH: usize = 200;
@@ -325,6 +325,7 @@ pub(crate) fn stored_commit(
         &message.payload,
         message.sequence,
         message.time,
+        trace::read_parent(Some(&message.headers)),
     )
 }
 
@@ -341,6 +342,7 @@ pub(crate) fn delivered_commit(
         &message.payload,
         sequence,
         stored_at,
+        trace::read_parent(message.headers.as_ref()),
     )
 }
 
@@ -350,6 +352,7 @@ fn read_commit(
     payload: &[u8],
     sequence: u64,
     stored_at: time::OffsetDateTime,
+    trace: Option<TraceParent>,
 ) -> Result<StoredCommit, Illegible> {
     let illegible = |reason: String| match serde_json::from_slice(payload) {
         Ok(serde_json::Value::Object(_)) => Illegible::ToThisVersion(reason),
@@ -371,6 +374,7 @@ fn read_commit(
         writer: read.writer,
         gate: read.gate,
         status: read.status,
+        trace,
         commit,
     })
 }

@@ -13,7 +13,7 @@ use async_nats::{
     jetstream::{AckKind, Message, consumer::pull},
 };
 use futures::{FutureExt as _, StreamExt as _};
-use gatewright_schemas::{Lane, RunId, Timestamp, Wake, WorkspaceId, Zone};
+use gatewright_schemas::{Lane, RunId, Timestamp, TraceContext, Wake, WorkspaceId, Zone};
 use serde::Serialize;
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     clock,
     layout::{ACK_WAIT, LayoutError, unavailable},
     retry::Retry,
+    trace,
 };
 
 /// How often a worker says that it still holds a run.
@@ -69,6 +70,8 @@ pub struct Delivery {
     pub stored_at: Timestamp,
     /// The zone it came through.
     pub zone: Zone,
+    /// Where in a trace the run was woken.
+    pub trace: Option<TraceContext>,
     /// What it says; otherwise what is wrong with it.
     pub wake: Result<Wake, String>,
 }
@@ -124,6 +127,7 @@ impl Fleet {
             NATS_MESSAGE_ID,
             format!("{workspace_id}.{run_id}.{seen}.{reason}"),
         );
+        trace::put_current(&mut headers);
         let publish = async |wake: &Wake| {
             // Derived serialisers of plain structs with string keys have no way to fail.
             let payload = serde_json::to_vec(wake).unwrap_or_default();
@@ -426,6 +430,7 @@ impl Queue {
         );
         let wake = Wake::read(&message.payload).map_err(|error| error.to_string());
         Delivery {
+            trace: trace::read(message.headers.as_ref()),
             message,
             sequence,
             delivered,

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use futures::StreamExt as _;
 use gatewright_schemas::{CommandMessage, Reply, RunId, WorkspaceId, command::REPLY_TO};
 
-use crate::Fleet;
+use crate::{Fleet, trace};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +25,7 @@ pub enum RequestError {
 }
 
 impl Fleet {
-    /// Publishes a submission and waits for the dispatcher's answer.
+    /// Publishes a submission and waits for the dispatcher's answer. The run joins the trace that is current.
     pub async fn submit(
         &self,
         workspace: &WorkspaceId,
@@ -46,7 +45,11 @@ impl Fleet {
         let not_sent = |reason: String| RequestError::NotSent { reason };
         let acknowledgement = self
             .jetstream
-            .publish(self.names.submit(workspace), payload.into())
+            .publish_with_headers(
+                self.names.submit(workspace),
+                trace::headers(),
+                payload.into(),
+            )
             .await
             .map_err(|error| not_sent(error.to_string()))?;
         acknowledgement
@@ -81,7 +84,7 @@ impl Fleet {
             .subscribe(inbox.clone())
             .await
             .map_err(|error| not_sent(error.to_string()))?;
-        let mut headers = HeaderMap::new();
+        let mut headers = trace::headers();
         headers.insert(REPLY_TO, inbox);
         let acknowledgement = self
             .jetstream

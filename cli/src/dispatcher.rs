@@ -59,6 +59,7 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
     let Some(fleet) = role::join(&context, &name, &shutdown).await? else {
         return Ok(Exit::Ok);
     };
+    let instance = fleet.writer().clone();
     let preparing = Retry::for_servers().run(
         "preparing the fleet's streams",
         LayoutError::is_transient,
@@ -72,6 +73,7 @@ pub async fn run(context: Context, args: DispatcherArgs) -> Result<Exit> {
     role::supervise(
         context.settings.metrics,
         "dispatcher",
+        &instance,
         move || fleet.is_connected(),
         // A large future, as it serves HTTP too.
         Box::pin(work(

@@ -60,6 +60,7 @@ async fn project(context: Context) -> Result<Exit> {
     let Some(fleet) = role::join(&context, &name, &shutdown).await? else {
         return Ok(Exit::Ok);
     };
+    let instance = fleet.writer().clone();
     let Some(store) = role::open_store(&context, "projector", &shutdown).await? else {
         return Ok(Exit::Ok);
     };
@@ -78,6 +79,7 @@ async fn project(context: Context) -> Result<Exit> {
     role::supervise(
         metrics,
         "projector",
+        &instance,
         move || looked_at.is_connected(),
         Box::pin(work),
         shutdown,

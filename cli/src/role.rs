@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use gatewright_bus::{Fleet, clock, fleet::without_passwords, retry::Retry};
 use gatewright_schemas::WriterId;
 use gatewright_store::{ConnectError, Options, Store, migrate};
+use gatewright_traces::Exporting;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -64,16 +65,22 @@ pub async fn open_store(
     }
 }
 
+/// How long the last spans may take on their way to the collector.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
 /// Runs a role's loop, and shows while it is `alive`, with what it measures at the address `metrics`. One that ends before it is told to has failed, whatever the reason;
 /// one that does not end within `patience` after it was told to is left as it is.
 pub async fn supervise(
     metrics: Option<SocketAddr>,
     role: &str,
+    instance: &WriterId,
     alive: impl Fn() -> bool + Send + Sync + 'static,
     work: impl Future<Output = Result<()>> + Send + 'static,
     shutdown: CancellationToken,
     patience: Duration,
 ) -> Result<Exit> {
+    // What it did before belongs to no run.
+    let exporting = export_traces(role, instance)?;
     let alive: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(alive);
     let mut pulse = JoinSet::new();
     if let Some(address) = metrics {
@@ -95,6 +102,9 @@ pub async fn supervise(
         }
     };
     drop(pulse);
+    if let Some(exporting) = exporting {
+        exporting.finish(LAST_SPANS).await;
+    }
     ended.with_context(|| {
         format!("the {role}'s loop broke down; this is a fault of the program")
     })??;
@@ -103,6 +113,17 @@ pub async fn supervise(
     }
     tracing::info!("the {role} has stopped");
     Ok(Exit::Ok)
+}
+
+/// Sends spans to the collector that the environment names, if it names one.
+fn export_traces(role: &str, instance: &WriterId) -> Result<Option<Exporting>> {
+    let variable = |name| std::env::var(name).ok();
+    let Some(settings) = gatewright_traces::Settings::read(None, variable)? else {
+        return Ok(None);
+    };
+    let exporting = gatewright_traces::start(&settings, role, instance.as_str())?;
+    tracing::info!(collector = settings.endpoint(), "sending traces");
+    Ok(Some(exporting))
 }
 
 /// A name for one process among many: the role, the machine, and something of its own.

@@ -82,6 +82,7 @@ async fn work(context: Context) -> Result<Exit> {
     let Some(fleet) = role::join(&context, &name, &shutdown).await? else {
         return Ok(Exit::Ok);
     };
+    let instance = fleet.writer().clone();
     match sandbox.check().await {
         Ok(()) => match sandbox::memory_bound() {
             Some(bytes) => {
@@ -121,6 +122,7 @@ async fn work(context: Context) -> Result<Exit> {
     role::supervise(
         metrics,
         "worker",
+        &instance,
         move || looked_at.is_alive(),
         work,
         shutdown,

@@ -3,7 +3,9 @@
 //! A crash after any of these is mended by the redelivery: `run.created` is appended behind the fence 0, so a run is made once;
 //! timers and wake-ups are keyed by what they are for.
 
-use gatewright_bus::{AppendError, Fate, Loaded, clock, intake::Intake};
+use std::time::SystemTime;
+
+use gatewright_bus::{AppendError, Fate, Loaded, clock, intake::Intake, trace};
 use gatewright_policy::{PolicyContext, Snapshot, redact::Vault};
 use gatewright_run::{RunState, Stamp, decide};
 use gatewright_schemas::{
@@ -116,6 +118,7 @@ impl Dispatcher {
         vault: &Vault,
         retry_of: Option<RunId>,
     ) -> Result<Admitted, HandleError> {
+        let began = SystemTime::now();
         let submission = Submission {
             run_id: None,
             ..submission
@@ -130,6 +133,7 @@ impl Dispatcher {
             zone,
             retry_of,
             secrets: vault.len(),
+            trace: message.trace.clone(),
             submission,
         };
         let content_digest = created.content_digest.clone();
@@ -154,7 +158,14 @@ impl Dispatcher {
                     fence,
                 };
                 let status = made.state.status().unwrap_or(RunStatus::Queued);
-                self.set_in_motion(&made, hint).await;
+                // Told once: by whoever made the run. Everything else of the run is below it.
+                let span = trace::of_run(&made.state).own_span(began, "process SUBMISSIONS");
+                span.set("messaging.system", "nats");
+                span.set("messaging.operation.type", "process");
+                span.set("gatewright.workspace_id", workspace.to_string());
+                span.set("gatewright.run_id", run_id.to_string());
+                let moving = self.set_in_motion(&made, hint);
+                span.place().within(moving).await;
                 Ok(Admitted::Exists(status))
             }
             Err(AppendError::Fenced { .. }) => {

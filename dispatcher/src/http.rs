@@ -28,6 +28,7 @@ mod request;
 mod routes;
 mod run;
 mod tool_call;
+mod traced;
 mod ui;
 mod worker;
 
@@ -135,6 +136,7 @@ fn router(api: Arc<Api>) -> Router {
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn(traced::serve))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&api),
             guard::check,

@@ -176,6 +176,7 @@ fn decode(message: &Message) -> Result<StoredCommit> {
         writer: message.commit.writer.clone(),
         gate: message.commit.gate,
         status: message.commit.status,
+        trace: message.commit.trace,
         commit,
     })
 }

@@ -1,12 +1,18 @@
 //! The loop: become the active projector, follow the stream, fold, write.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    time::{Duration, SystemTime},
+};
 
 use gatewright_bus::{EventFeed, FeedError, Fleet, StreamIdentity, clock, retry::Retry, telemetry};
+use gatewright_schemas::StoredCommit;
 use gatewright_store::{
     Store, StoreError,
     rebuild::{self, RebuildError},
 };
+use gatewright_traces::{Kind, Place, Span};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
@@ -251,9 +257,11 @@ async fn follow(
                 continue;
             }
         }
+        let began = SystemTime::now();
         session
             .apply(&inbox.commits, stream.created_at, stream.last_sequence)
             .await?;
+        trace(&inbox.commits, began);
         if let Some(first) = inbox.commits.first() {
             telemetry::projected(clock::now().since(first.stored_at));
         }
@@ -263,6 +271,26 @@ async fn follow(
             "projected"
         );
         inbox.applied();
+    }
+}
+
+/// Each commit of a batch was worked on since `began`, as far as its run's trace is concerned. A batch holds many runs' commits,
+/// and a trace shows one run.
+fn trace(commits: &[StoredCommit], began: SystemTime) {
+    if !gatewright_traces::is_on() {
+        return;
+    }
+    for stored in commits {
+        let Some(parent) = stored.trace else { continue };
+        let place = Place::below(parent);
+        let span = Span::begin_at(&place, Kind::Consumer, "process EVENTS", began);
+        span.set("messaging.system", "nats");
+        span.set("messaging.operation.type", "process");
+        span.set("messaging.message.id", stored.commit.commit_id.to_string());
+        span.set(
+            "messaging.batch.message_count",
+            i64::try_from(commits.len()).unwrap_or(i64::MAX),
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     ActorType, ApprovalId, CapabilityToken, CapabilityTokenId, CommitId, DecisionRecord, Digest,
     Effect, EnforcementMode, ErrorInfo, EventId, EventType, GateFacts, Lane, Principal,
     PrincipalId, RememberedApproval, RememberedApprovalId, RunId, StepId, StepStatus, Submission,
-    Timestamp, ToolCallId, WorkspaceId, Zone,
+    Timestamp, ToolCallId, TraceContext, WorkspaceId, Zone,
 };
 
 /// Who did it.
@@ -235,6 +235,9 @@ pub struct RunCreated {
     /// How many references to secrets the submission holds; their values are in the vault until the run has ended.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub secrets: u32,
+    /// Where in the submitter's trace the run belongs, where it said so. The run's own trace is the same for as long as it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

@@ -19,6 +19,7 @@ pub mod message;
 pub mod reference;
 pub mod submission;
 pub mod timestamp;
+pub mod trace;
 pub mod validate;
 pub mod vocabulary;
 
@@ -38,6 +39,7 @@ pub use id::{
 pub use message::{DeadLetter, StoredCommit, Wake, WorkerHeartbeat};
 pub use submission::Submission;
 pub use timestamp::Timestamp;
+pub use trace::{TraceContext, TraceParent, TraceState};
 pub use vocabulary::{
     ActorType, Decision, Effect, EnforcementMode, EventType, Gate, KeyRole, Lane, OnApproval,
     OnFailure, OnUnknownOutcome, ReasonCode, RunStatus, RuntimeActor, SandboxPermissions, Stage,

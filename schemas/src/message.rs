@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Commit, Gate, ReasonCode, RunId, RunStatus, Timestamp, Violation, WorkspaceId, WriterId, Zone,
+    Commit, Gate, ReasonCode, RunId, RunStatus, Timestamp, TraceParent, Violation, WorkspaceId,
+    WriterId, Zone,
 };
 
 /// A message on `fleet.queue.<zone>.<lane>`: wake this run. Nothing but the run's history says what is to be done.
@@ -97,6 +98,8 @@ pub struct StoredCommit {
     pub gate: Gate,
     /// Where the run stands after it; absent for events that belong to no run.
     pub status: Option<RunStatus>,
+    /// Where in a trace it was written, as its message's header says.
+    pub trace: Option<TraceParent>,
     /// The commit.
     pub commit: Commit,
 }

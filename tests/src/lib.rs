@@ -22,6 +22,7 @@
 
 pub mod audit;
 pub mod browser;
+pub mod collector;
 pub mod contract;
 pub mod credentials;
 mod eventually;

@@ -19,6 +19,7 @@ use crate::{
     egress::{HopAnswer, HopGate, HopRequest, Secrets},
     purse::{Purse, answered, ask_egress, ask_tool},
     recorded::{HopAnswers, cleaned},
+    span,
     tool::{BoxFuture, Call, Execution, TookEffect, execute_with_limits},
     turn::{AtHand, TurnError},
 };
@@ -131,7 +132,13 @@ impl Worker {
             executions += 1;
             let executing = async {
                 purse.spend();
-                execute_with_limits(resolved.tool.as_ref(), permit, &order).await
+                let span = span::of_execution(&call.tool_call_id, &call.tool_name, executions);
+                let executing = execute_with_limits(resolved.tool.as_ref(), permit, &order);
+                let execution = span.within(executing).await;
+                if let Err(error) = &execution.outcome {
+                    span.failed(error.info.reason_code.as_str());
+                }
+                execution
             };
             let execution = tokio::select! {
                 biased;

@@ -21,6 +21,7 @@ mod purse;
 mod recorded;
 mod rota;
 pub mod sandbox;
+mod span;
 pub mod tool;
 mod turn;
 

@@ -17,7 +17,10 @@ use gatewright_policy::{
     EgressAnswer, EgressRequest, Grant, Quota, QuotaAnswer, Snapshot, ToolCallRequest,
     authorize_egress, authorize_tool_call, egress_quota_needed, quota_needed,
 };
+use gatewright_run::plan;
 use gatewright_schemas::{Timestamp, ToolCallId, event::QuotaExceeded};
+
+use crate::span;
 
 /// How often something is fetched for one question. Only a policy that changes, or a window that ends, makes it more than once.
 const FETCHES: u32 = 5;
@@ -175,7 +178,10 @@ pub(crate) fn ask_tool(
     let quota = purse.answer(needed, snapshot, now)?;
     let began = Instant::now();
     let answer = authorize_tool_call(request, snapshot, grant, &quota, now);
-    telemetry::decided("tool", answer.record(), began.elapsed());
+    let took = began.elapsed();
+    telemetry::decided("tool", answer.record(), took);
+    let (call, name) = (&request.tool_call_id, &request.tool.name);
+    span::of_decision("tool", call, name, answer.record(), took);
     Some((answer, exceeded(quota, &request.tool_call_id)))
 }
 
@@ -191,7 +197,10 @@ pub(crate) fn ask_egress(
     let quota = purse.answer(needed, snapshot, now)?;
     let began = Instant::now();
     let answer = authorize_egress(request, snapshot, grant, &quota, now);
-    telemetry::decided("egress", answer.record(), began.elapsed());
+    let took = began.elapsed();
+    telemetry::decided("egress", answer.record(), took);
+    let (call, name) = (&request.tool_call_id, plan::EGRESS);
+    span::of_decision("egress", call, name, answer.record(), took);
     Some((answer, exceeded(quota, &request.tool_call_id)))
 }
 

@@ -24,7 +24,7 @@ use gatewright_run::{
 use gatewright_schemas::{DeadLetter, ErrorInfo, ReasonCode, RunStatus, Stage, Wake, WorkspaceId};
 use tokio::sync::OnceCell;
 
-use crate::{Worker, ask::Way, held::Hold};
+use crate::{Worker, ask::Way, held::Hold, span};
 
 /// When a run that somebody holds is looked at again.
 const LATER: Duration = Duration::from_secs(5);
@@ -66,6 +66,18 @@ pub(crate) enum TurnError {
 }
 
 impl TurnError {
+    /// What it is, for a span: one of a closed set.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Load(_) => "history_not_read",
+            Self::Append(AppendError::Fenced { .. }) => "fenced",
+            Self::Append(_) => "not_appended",
+            Self::Secrets(_) => "secrets_not_read",
+            Self::Undecided(_) => "undecided",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     /// What becomes of the wake-up, where the worker that met the error has a say in it.
     fn fate(&self) -> Fate {
         match self {
@@ -141,11 +153,26 @@ impl Worker {
         wake: &Wake,
         hold: &Hold,
     ) -> Result<Went, TurnError> {
-        let mut hand = match self.take_in_hand(delivery, wake, hold).await? {
+        let hand = match self.take_in_hand(delivery, wake, hold).await? {
             Taken::InHand(hand) => *hand,
             Taken::NothingToDo => return Ok(Went::AllTheWay),
             Taken::HeldElsewhere => return Ok(Went::NotNow),
         };
+        let span = span::of_turn(delivery, &hand.run.state);
+        let went = span.place().within(self.go_on(delivery, wake, hand)).await;
+        if let Err(error) = &went {
+            span.failed(error.name());
+        }
+        went
+    }
+
+    /// Moves the run that is in hand as far as it goes.
+    async fn go_on(
+        &self,
+        delivery: &Delivery,
+        wake: &Wake,
+        mut hand: AtHand<'_>,
+    ) -> Result<Went, TurnError> {
         loop {
             let state = &hand.run.state;
             let decided = match next(state) {

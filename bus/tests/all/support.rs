@@ -71,6 +71,7 @@ pub fn created(id: &str) -> Sealed {
         zone: Zone::Sandbox,
         retry_of: None,
         secrets: 0,
+        trace: None,
         submission,
     };
     decide::admit(&RunState::new(acme(), run(id)), created)

@@ -152,6 +152,7 @@ impl Stream {
             writer: WriterId::new("worker-1").unwrap(),
             gate: draft.gate,
             status: draft.status,
+            trace: None,
             commit,
         });
     }
@@ -238,6 +239,7 @@ pub fn created(title: &str, policy: Value) -> EventBody {
         zone: Zone::Sandbox,
         retry_of: None,
         secrets: 0,
+        trace: None,
     })
 }
 

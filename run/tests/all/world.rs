@@ -100,6 +100,7 @@ pub fn run_created(submission: Submission) -> RunCreated {
         zone: gatewright_schemas::Zone::default(),
         retry_of: None,
         secrets: 0,
+        trace: None,
         submission,
     }
 }

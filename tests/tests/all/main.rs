@@ -35,6 +35,7 @@ mod sandbox;
 mod secrets;
 mod submissions;
 mod three_nodes;
+mod traces;
 mod twice;
 mod zombies;
 
